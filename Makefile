@@ -1,0 +1,47 @@
+# The commands of the README. `make demo ARGS="--once --data-dir DIR"` passes options on.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: up demo test test-quick test-deps check faults bench clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+up: $(VENV)/.installed
+	$(BIN)/cortexql up $(ARGS)
+
+demo: $(VENV)/.installed
+	$(BIN)/cortexql demo $(ARGS)
+
+test: $(VENV)/.tested
+	$(BIN)/python -m tests.parts
+	$(BIN)/python -m pytest $(ARGS)
+
+test-quick: $(VENV)/.tested
+	$(BIN)/python -m pytest -m "not parts and not slow" $(ARGS)
+
+test-deps: $(VENV)/.tested
+	$(BIN)/python -m tests.parts
+
+check: $(VENV)/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/djlint --check --quiet cortexql
+	$(BIN)/cortexql schema | diff cortexql/schema/schema.graphql -
+
+bench: $(VENV)/.tested
+	$(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,5 @@
+"""`python -m cortexql`."""
+
+from cortexql.cli import main
+
+main()

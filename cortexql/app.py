@@ -1,0 +1,211 @@
+"""The web application: routes, and what every request goes through."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import structlog
+from sqlalchemy import select
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cortexql.errors import CortexError
+from cortexql.log import get_logger
+from cortexql.principal import system
+from cortexql.resolvers.asgi import GraphQLApp
+from cortexql.resources import Resources, open_resources
+from cortexql.rest.files import download
+from cortexql.settings import Settings
+
+log = get_logger(__name__)
+_STATIC = Path(__file__).with_name("static")
+# Everything but an upload; the multipart parser spools files to disk.
+MAX_BODY_BYTES = 32 * 2**20
+_FORM_OVERHEAD = 2**20
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+}
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Build the application; it opens its resources when it starts."""
+    return Starlette(
+        routes=_routes(),
+        middleware=[Middleware(RequestMiddleware, max_upload_bytes=settings.max_upload_bytes)],
+        exception_handlers={
+            CortexError: _cortex_error,
+            HTTPException: _http_error,
+            Exception: _unexpected_error,
+        },
+        lifespan=_lifespan(settings),
+    )
+
+
+def _routes() -> list[Route | Mount | WebSocketRoute]:
+    return [
+        Route("/", RedirectResponse("/admin/"), methods=["GET"]),
+        Route("/graphql", _LateApp("graphql"), methods=None),
+        WebSocketRoute("/graphql", _LateApp("graphql")),
+        Route("/files/{sha256}", download, methods=["GET"]),
+        Route("/healthz", _alive, methods=["GET"]),
+        Route("/readyz", _ready, methods=["GET"]),
+        Mount("/static", _Static(directory=_STATIC)),
+    ]
+
+
+def _lifespan(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with open_resources(settings) as resources:
+            app.state.resources = resources
+            app.state.graphql = GraphQLApp(resources)
+            feeding = asyncio.create_task(resources.feed.run())
+            try:
+                yield
+            finally:
+                feeding.cancel()
+
+    return lifespan
+
+
+class _LateApp:
+    """An ASGI application that is made when the resources are open."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app: ASGIApp = getattr(scope["app"].state, self._name)
+        await app(scope, receive, send)
+
+
+class _Static(StaticFiles):
+    """Our own assets: pages may load them, vendored ones for ever."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        fixed = path.startswith("vendor/")
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if fixed else "no-cache"
+        return response
+
+
+class _TooLargeError(Exception):
+    """A body over the limit."""
+
+
+class RequestMiddleware:
+    """A request id, bound for every log line; bodies bounded; security headers on every answer."""
+
+    def __init__(self, app: ASGIApp, max_upload_bytes: int) -> None:
+        """Wrap an application."""
+        self._app = app
+        self._max_upload_bytes = max_upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or WebSocket."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        request_id = uuid4().hex[:16]
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        await self._http(scope, receive, send, request_id)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        limit = self._limit(scope)
+        received = 0
+        started = False
+
+        async def bounded_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise _TooLargeError
+            return message
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in _SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self._app(scope, bounded_receive, send_with_headers)
+        except _TooLargeError:
+            if started:
+                raise
+            body = _error_body("TOO_LARGE", f"the request is larger than {limit} bytes")
+            await JSONResponse(body, 413)(scope, receive, send_with_headers)
+
+    def _limit(self, scope: Scope) -> int:
+        kind = dict(scope["headers"]).get(b"content-type", b"")
+        if kind.startswith(b"multipart/form-data"):
+            return self._max_upload_bytes + _FORM_OVERHEAD
+        return MAX_BODY_BYTES
+
+
+def _error_body(code: str, message: str) -> dict[str, object]:
+    return {"errors": [{"message": message, "extensions": {"code": code}}]}
+
+
+async def _cortex_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, CortexError):
+        raise error
+    return JSONResponse(_error_body(error.code.value, error.message), error.status)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = "NOT_FOUND" if error.status_code == 404 else "INVALID_INPUT"
+    return JSONResponse(_error_body(code, error.detail), error.status_code, headers=error.headers)
+
+
+async def _unexpected_error(request: Request, error: Exception) -> Response:
+    log.error("http.unexpected", path=request.url.path, exc_info=error)
+    return JSONResponse(_error_body("INTERNAL", "internal error"), 500)
+
+
+async def _alive(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _ready(request: Request) -> Response:
+    """Say whether the database and Redis answer; a long queue is no reason to be taken out of service."""
+    resources: Resources = request.app.state.resources
+    checks: dict[str, str] = {}
+    try:
+        async with resources.transactions(system("readiness")) as tx:
+            await tx.session.execute(select(1))
+        checks["database"] = "ok"
+    except Exception as error:  # noqa: BLE001 whatever it is, it is not ready
+        checks["database"] = type(error).__name__
+    try:
+        await resources.redis.ping()
+        checks["redis"] = "ok"
+    except Exception as error:  # noqa: BLE001 likewise
+        checks["redis"] = type(error).__name__
+    ready = set(checks.values()) == {"ok"}
+    return JSONResponse({"status": "ok" if ready else "unavailable", **checks}, 200 if ready else 503)

@@ -1,0 +1,139 @@
+"""Files by content, in chunks in Postgres: hashed on the way in, never whole in memory."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from cortexql.errors import InvalidInputError, NotFoundError, TooLargeError
+from cortexql.models import Attachment, AttachmentChunk
+from cortexql.principal import Principal
+from cortexql.transaction import Transaction, Transactions
+
+CHUNK_BYTES = 2**20
+_LONGEST_NAME = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file on its way in. `chunks` may be called twice: once to hash, once to store."""
+
+    name: str
+    content_type: str
+    chunks: Callable[[], AsyncIterator[bytes]]
+
+
+async def store(tx: Transaction, organization_id: int, content: Content, *, max_bytes: int) -> Attachment:
+    """Store a file, or return the organization's own row of the same content.
+
+    Raises:
+        TooLargeError: it is larger than `max_bytes`; nothing is stored.
+        InvalidInputError: it is empty.
+    """
+    values = await _measure(content, max_bytes)
+    statement = insert(Attachment).on_conflict_do_nothing().returning(Attachment)
+    row = {"organization_id": organization_id, **values}
+    stored = (await tx.session.scalars(statement, [row])).one_or_none()
+    if stored is None:
+        # Equal content: the first one's row stands. It is not locked, it never changes.
+        return await get(tx, str(values["sha256"]), organization_id)
+    position = 0
+    async for chunk in content.chunks():
+        tx.session.add(AttachmentChunk(attachment_id=stored.id, position=position, content=chunk))
+        await tx.session.flush()
+        tx.session.expunge_all()
+        position += 1
+    return stored
+
+
+async def get(tx: Transaction, sha256: str, organization_id: int | None = None) -> Attachment:
+    """Return a file's row by its SHA-256; for the system, of the organization that is named.
+
+    Raises:
+        NotFoundError: the organization has no such file.
+    """
+    query = select(Attachment).where(Attachment.sha256 == sha256.lower())
+    if organization_id is not None:
+        query = query.where(Attachment.organization_id == organization_id)
+    attachment = (await tx.session.scalars(query)).first()
+    if attachment is None:
+        raise NotFoundError(f"there is no file {sha256[:64]}")
+    return attachment
+
+
+async def read(transactions: Transactions, principal: Principal, attachment_id: int) -> AsyncIterator[bytes]:
+    """Yield a file's content, a chunk a transaction: a slow reader holds none open."""
+    position = 0
+    while True:
+        async with transactions(principal) as tx:
+            query = (
+                select(AttachmentChunk.content)
+                .join(Attachment, Attachment.id == AttachmentChunk.attachment_id)
+                .where(AttachmentChunk.attachment_id == attachment_id, AttachmentChunk.position == position)
+            )
+            chunk = (await tx.session.scalars(query)).one_or_none()
+        if chunk is None:
+            return
+        yield chunk
+        position += 1
+
+
+def from_path(path: Path, name: str, content_type: str) -> Content:
+    """Take a file of this machine."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        with path.open("rb") as file:
+            async for chunk in _chunks(file):
+                yield chunk
+
+    return Content(name, content_type, chunks)
+
+
+def from_file(file: IO[bytes], name: str, content_type: str) -> Content:
+    """Take an open file, e.g. a spooled upload."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        file.seek(0)
+        async for chunk in _chunks(file):
+            yield chunk
+
+    return Content(name, content_type, chunks)
+
+
+async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+        yield chunk
+
+
+async def _measure(content: Content, max_bytes: int) -> dict[str, str | int]:
+    digests = hashlib.sha256(), hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
+    size = 0
+    async for chunk in content.chunks():
+        size += len(chunk)
+        if size > max_bytes:
+            raise TooLargeError(f"the file is larger than {max_bytes} bytes")
+        for digest in digests:
+            digest.update(chunk)
+    if size == 0:
+        raise InvalidInputError("the file is empty")
+    sha256, sha1, md5 = (digest.hexdigest() for digest in digests)
+    return {
+        "sha256": sha256,
+        "sha1": sha1,
+        "md5": md5,
+        "size": size,
+        "name": to_name(content.name),
+        "content_type": content.content_type[:256] or "application/octet-stream",
+    }
+
+
+def to_name(given: str) -> str:
+    """Return the last part of a file name as a browser, a mail or a neuron gave it, in any script."""
+    name = given.replace("\\", "/").rpartition("/")[2].replace("\0", "").strip()
+    printable = "".join(c for c in name if c.isprintable())
+    return printable[:_LONGEST_NAME] or "unnamed"

@@ -1,0 +1,1 @@
+"""Definitions of neurons: parse one, list a source. No database."""

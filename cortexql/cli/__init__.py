@@ -1,0 +1,52 @@
+"""The `cortexql` command."""
+
+import sys
+
+import click
+import typer
+
+from cortexql.cli import administration, analyze, demo, servers
+from cortexql.cli.running import CommandError
+from cortexql.embedded import EmbeddedError
+from cortexql.errors import CortexError
+from cortexql.resources import ConfigurationError
+
+app = typer.Typer(
+    name="cortexql",
+    help="Observable analysis and active response over GraphQL.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+servers.register(app)
+demo.register(app)
+analyze.register(app)
+administration.register(app)
+
+
+def main() -> None:
+    """Run the command: exit 0 on success, 1 on a failed operation, 2 on wrong usage; errors are one line on stderr."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        return app(standalone_mode=False) or 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return 2
+    except click.ClickException as error:
+        return _fail(error.format_message(), 2)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except (CommandError, CortexError, EmbeddedError, ConfigurationError) as error:
+        return _fail(str(error), 1)
+    except OSError as error:
+        return _fail(f"{type(error).__name__}: {error}", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    print("cortexql: " + " ".join(message.split()), file=sys.stderr)
+    return code

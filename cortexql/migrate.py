@@ -1,0 +1,36 @@
+"""Brings the database to the newest schema; safe to start from several processes at once."""
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cortexql import bundle
+
+_LOCK = 0x636F7274  # any number that no one else locks: "cort"
+
+
+async def upgrade(engine: AsyncEngine) -> None:
+    """Run the migrations that are missing, one process at a time."""
+    async with engine.connect() as connection:
+        await connection.execute(select(func.pg_advisory_lock(_LOCK)))
+        try:
+            await connection.commit()
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+        finally:
+            await connection.execute(select(func.pg_advisory_unlock(_LOCK)))
+
+
+def config(connection: Connection) -> Config:
+    """Return Alembic's configuration on an open connection."""
+    settings = Config()
+    settings.set_main_option("script_location", str(bundle.path("migrations")))
+    settings.set_main_option("path_separator", "os")
+    settings.set_main_option("file_template", "%%(year)d_%%(month).2d_%%(day).2d_%%(hour).2d%%(minute).2d_%%(slug)s")
+    settings.attributes["connection"] = connection
+    return settings
+
+
+def _upgrade(connection: Connection) -> None:
+    command.upgrade(config(connection), "head")

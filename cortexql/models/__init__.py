@@ -1,0 +1,42 @@
+"""The tables, a file an aggregate."""
+
+from cortexql.models.attachment import Attachment, AttachmentChunk
+from cortexql.models.definition import Definition, ItemType, NeuronType
+from cortexql.models.job import Job, JobEvent, JobStage, JobStatus, Observable, Priority, RunnerKind
+from cortexql.models.neuron import Neuron, SharedConfig
+from cortexql.models.organization import Organization, OrganizationStatus
+from cortexql.models.quota import Quota, QuotaCharge, QuotaPacing, QuotaUse, RateUnit
+from cortexql.models.report import Artifact, Level, Report
+from cortexql.models.user import ApiKey, User, UserStatus
+from cortexql.models.worker import Worker
+
+__all__ = [
+    "ApiKey",
+    "Artifact",
+    "Attachment",
+    "AttachmentChunk",
+    "Definition",
+    "ItemType",
+    "Job",
+    "JobEvent",
+    "JobStage",
+    "JobStatus",
+    "Level",
+    "Neuron",
+    "NeuronType",
+    "Observable",
+    "Organization",
+    "OrganizationStatus",
+    "Priority",
+    "Quota",
+    "QuotaCharge",
+    "QuotaPacing",
+    "QuotaUse",
+    "RateUnit",
+    "Report",
+    "RunnerKind",
+    "SharedConfig",
+    "User",
+    "UserStatus",
+    "Worker",
+]

@@ -1,0 +1,51 @@
+"""Definitions: what the catalogues offer."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ARRAY, String
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+from cortexql.models import columns
+
+
+class NeuronType(StrEnum):
+    ANALYZER = "analyzer"
+    RESPONDER = "responder"
+
+
+class ItemType(StrEnum):
+    """Types of configuration items; `text` is a string of several lines."""
+
+    STRING = "string"
+    TEXT = "text"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+
+
+class Definition(SQLModel, table=True):
+    """A catalogue entry as last seen. It is never deleted, only marked gone: enabled neurons go on with it."""
+
+    id: int = columns.primary_key()
+    definition_id: str = columns.text(256, unique=True)
+    type: NeuronType = columns.enum(NeuronType, index=True)
+    name: str = columns.text(256, index=True)
+    version: str = columns.text(64)
+    description: str
+    author: str
+    license: str
+    url: str
+    data_types: list[str] = Field(sa_type=ARRAY(String(128)))
+    base_config: str = columns.text(256, index=True)
+    configuration_items: list[dict[str, Any]] = Field(sa_type=JSONB)
+    config: dict[str, Any] = Field(sa_type=JSONB)
+    docker_image: str | None = Field(default=None)
+    command: str | None = Field(default=None)
+    # The folder that `command` is relative to; a process neuron's working directory.
+    root: str | None = Field(default=None)
+    source: str
+    fingerprint: str = columns.text(64)
+    updated_at: datetime = columns.created_now()
+    gone_at: datetime | None = columns.moment()

@@ -1,0 +1,25 @@
+"""Organizations: the tenants."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import BigInteger
+from sqlmodel import Field, SQLModel
+
+from cortexql.models import columns
+
+
+class OrganizationStatus(StrEnum):
+    ACTIVE = "active"  # a superadmin may lock it
+    LOCKED = "locked"  # nobody of it comes in and nothing of it runs, until a superadmin unlocks it
+
+
+class Organization(SQLModel, table=True):
+    """A tenant. `event_seq` counts its events: the counter behind every event cursor."""
+
+    id: int = columns.primary_key()
+    name: str = columns.text(128, unique=True)
+    description: str = Field(default="")
+    status: OrganizationStatus = columns.enum(OrganizationStatus, default=OrganizationStatus.ACTIVE)
+    event_seq: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
+    created_at: datetime = columns.created_now()

@@ -1,0 +1,63 @@
+"""Reports and artifacts: what a run gave."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ARRAY, JSON, BigInteger, ForeignKey, Index, SmallInteger, String
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+from cortexql.models import columns
+
+
+class Level(StrEnum):
+    """Verdicts of taxonomies, mildest first."""
+
+    INFO = "info"
+    SAFE = "safe"
+    SUSPICIOUS = "suspicious"
+    MALICIOUS = "malicious"
+
+
+class Report(SQLModel, table=True):
+    """A successful run's result.
+
+    `output` is the neuron's whole output.json, scrubbed of secrets, as `json` and not `jsonb`: that keeps NUL
+    characters. Neuron, observable and time are copied from the job for the indexes of history and verdicts.
+    """
+
+    __table_args__ = (
+        Index("report_newest", "organization_id", "created_at", "id"),
+        Index("report_history", "observable_id", "neuron_name", "id"),
+    )
+
+    id: int = columns.primary_key()
+    organization_id: int = columns.reference("organization.id", index=False)
+    job_id: int = Field(
+        sa_type=BigInteger, sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),), unique=True
+    )
+    observable_id: int | None = columns.optional_reference("observable.id", index=False)
+    neuron_name: str = columns.text(256)
+    data_type: str = columns.text(128)
+    level: Level | None = columns.enum(Level, default=None, nullable=True)
+    taxonomies: list[dict[str, Any]] = Field(sa_type=JSONB)
+    operations: list[dict[str, Any]] = Field(sa_type=JSON)
+    output: dict[str, Any] = Field(sa_type=JSON)
+    created_at: datetime = columns.created_now()
+
+
+class Artifact(SQLModel, table=True):
+    """An observable that a report names, or a file that a run left."""
+
+    id: int = columns.primary_key()
+    organization_id: int = columns.reference("organization.id", index=False)
+    report_id: int = columns.reference("report.id")
+    data_type: str = columns.text(128)
+    data: str | None = Field(default=None)
+    attachment_id: int | None = columns.optional_reference("attachment.id")
+    # The name under which this run left the file; equal content may have another elsewhere.
+    filename: str | None = Field(default=None)
+    tags: list[str] = Field(default_factory=list, sa_type=ARRAY(String))
+    tlp: int = Field(default=2, sa_type=SmallInteger)
+    message: str | None = Field(default=None)

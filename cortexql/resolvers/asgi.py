@@ -1,0 +1,106 @@
+"""Serves the schema: POST, `graphql-transport-ws`, and GraphiQL for browsers."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.exceptions import ConnectionRejectionError
+from cross_web import HTTPException
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types.unset import UNSET, UnsetType
+
+from cortexql.auth.backend import authenticate, from_authorization
+from cortexql.errors import CortexError, UnauthenticatedError
+from cortexql.resolvers.root import schema
+from cortexql.resources import Resources
+from cortexql.schema.context import Context
+
+_GRAPHIQL = Path(__file__).with_name("graphiql.html")
+# GraphiQL sets styles from scripts; this page alone may.
+GRAPHIQL_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_PREFLIGHT_HEADER = "graphql-require-preflight"
+
+
+class GraphQLApp(GraphQL[Context, None]):
+    """Strawberry's ASGI application with our credentials, errors and page."""
+
+    def __init__(self, resources: Resources) -> None:
+        """Serve the schema with the process's resources."""
+        super().__init__(
+            schema,
+            subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
+            connection_init_wait_timeout=timedelta(seconds=10),
+            multipart_uploads_enabled=True,
+        )
+        self._resources = resources
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; what is wrong with the request itself is told as JSON."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            _check_preflight(request)
+            response = await self.run(request)
+        except HTTPException as error:
+            response = to_error(error.status_code, error.reason)
+        except CortexError as error:
+            response = to_error(error.status, error.message, error.code.value)
+        await response(scope, receive, send)
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
+        """Authenticate by the headers; a credential that does not do is told by whatever asks for the caller."""
+        context = Context(self._resources)
+        try:
+            context.caller = await authenticate(self._resources.transactions, request.headers)
+        except UnauthenticatedError as error:
+            context.refused = error
+        return context
+
+    async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
+        """Take the credential of `connection_init`, or of the handshake; without one the socket is closed."""
+        given = context.connection_params
+        value = given.get("Authorization") or given.get("authorization") if isinstance(given, dict) else None
+        try:
+            if value is not None:
+                context.caller = await from_authorization(self._resources.transactions, str(value))
+        except UnauthenticatedError as error:
+            raise ConnectionRejectionError from error
+        if context.caller is None:
+            raise ConnectionRejectionError
+        return UNSET
+
+    async def render_graphql_ide(self, request: Request) -> Response:
+        """Serve GraphiQL from this host alone."""
+        return HTMLResponse(_GRAPHIQL.read_text(), headers={"Content-Security-Policy": GRAPHIQL_CSP})
+
+    def encode_json(self, data: object) -> str:
+        """Write JSON fast; what orjson refuses (half a surrogate pair, a huge integer) the slow way."""
+        try:
+            return orjson.dumps(data).decode()
+        except TypeError:
+            return json.dumps(data)
+
+
+def to_error(status: int, message: str, code: str = "INVALID_INPUT") -> Response:
+    """Return an error in GraphQL's shape."""
+    body: dict[str, Any] = {"data": None, "errors": [{"message": message, "extensions": {"code": code}}]}
+    return JSONResponse(body, status_code=status)
+
+
+def _check_preflight(request: Request) -> None:
+    """A form can post multipart across sites without asking; with this header it cannot."""
+    kind = request.headers.get("content-type", "")
+    if kind.startswith("multipart/form-data") and _PREFLIGHT_HEADER not in request.headers:
+        raise HTTPException(400, "a multipart request needs the header GraphQL-Require-Preflight")

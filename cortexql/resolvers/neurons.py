@@ -1,0 +1,218 @@
+"""Neurons, the catalogue, budgets."""
+
+import strawberry
+
+
+from cortexql.models import NeuronType
+from cortexql.schema import payloads
+from cortexql.schema.connection import After, Connection, First, page_request, to_connection
+from cortexql.schema.context import Info
+from cortexql.schema.enums import NeuronType as NeuronTypeEnum
+from cortexql.schema.enums import QuotaPacing
+from cortexql.schema.errors import expected
+from cortexql.schema.ids import number_of
+from cortexql.schema.inputs import (
+    NEURONS,
+    EnableNeuronInput,
+    NeuronIdInput,
+    RefreshCatalogInput,
+    SetQuotaInput,
+    UpdateNeuronInput,
+    UpdateSharedConfigInput,
+    levels_to_configuration,
+    to_object,
+)
+from cortexql.schema.neurons import Analyzer, NeuronDefinition, Responder, to_neuron
+from cortexql.schema.quotas import Quota
+from cortexql.schema.scalars import JSON
+from cortexql.services import definitions, neurons, quotas, shared_configs
+
+
+@strawberry.type
+class NeuronQueries:
+    @strawberry.field(description="Analyzers enabled for the viewer's organization.")
+    async def analyzers(
+        self,
+        info: Info,
+        data_type: str | None = None,
+        name: str | None = None,
+        first: First = None,
+        after: After = None,
+    ) -> Connection[Analyzer]:
+        return await _list(info, NeuronType.ANALYZER, data_type, name, first, after)  # type: ignore[no-any-return]
+
+    @strawberry.field(description="An analyzer of the viewer's organization by name.")
+    async def analyzer(self, info: Info, name: str) -> Analyzer | None:
+        return await _get(info, NeuronType.ANALYZER, name)  # type: ignore[no-any-return]
+
+    @strawberry.field(description="Responders enabled for the viewer's organization.")
+    async def responders(
+        self,
+        info: Info,
+        data_type: str | None = None,
+        name: str | None = None,
+        first: First = None,
+        after: After = None,
+    ) -> Connection[Responder]:
+        return await _list(info, NeuronType.RESPONDER, data_type, name, first, after)  # type: ignore[no-any-return]
+
+    @strawberry.field(description="A responder of the viewer's organization by name.")
+    async def responder(self, info: Info, name: str) -> Responder | None:
+        return await _get(info, NeuronType.RESPONDER, name)  # type: ignore[no-any-return]
+
+    @strawberry.field(description="Everything the catalogues offer, enabled or not.")
+    async def catalog(
+        self,
+        info: Info,
+        type: NeuronTypeEnum | None = None,
+        search: str | None = None,
+        first: First = None,
+        after: After = None,
+    ) -> Connection[NeuronDefinition]:
+        async with info.context.open() as tx:
+            page = await definitions.list_page(tx, type, search, page_request(first, after))
+        return to_connection(page, NeuronDefinition.of)  # type: ignore[no-any-return]
+
+    @strawberry.field(
+        description="The budgets that bind the viewer's organization; a superadmin sees all. Never another "
+        "organization's figures."
+    )
+    async def quotas(self, info: Info, organization: str | None = None) -> list[Quota]:
+        async with info.context.open() as tx:
+            found = await quotas.usages(tx, organization)
+        return [Quota.of(usage) for usage in found]
+
+
+def _neuron(errors: list[payloads.UserError], _: object) -> payloads.NeuronPayload:
+    return payloads.NeuronPayload(errors=errors)
+
+
+def _refresh(errors: list[payloads.UserError], _: object) -> payloads.RefreshCatalogPayload:
+    return payloads.RefreshCatalogPayload(errors=errors)
+
+
+def _shared(errors: list[payloads.UserError], given: UpdateSharedConfigInput) -> payloads.SharedConfigPayload:
+    return payloads.SharedConfigPayload(errors=errors, base_config=given.base_config)
+
+
+def _quota(errors: list[payloads.UserError], _: object) -> payloads.QuotaPayload:
+    return payloads.QuotaPayload(errors=errors)
+
+
+@strawberry.type
+class NeuronMutations:
+    @strawberry.mutation(
+        description="Reads every catalogue source again; reports what was added, changed, removed, invalid. "
+        "Orgadmins too."
+    )
+    @expected(_refresh)
+    async def refresh_catalog(
+        self, info: Info, input: RefreshCatalogInput | None = None
+    ) -> payloads.RefreshCatalogPayload:
+        resources = info.context.resources
+        done = await definitions.refresh_all(
+            resources.transactions, resources.settings, info.context.principal, input.type if input else None
+        )
+        return payloads.RefreshCatalogPayload.of(done)
+
+    @strawberry.mutation(
+        description="Enables a definition. Needs no runner or image yet: NEURON_UNAVAILABLE is for submissions."
+    )
+    @expected(_neuron)
+    async def enable_neuron(self, info: Info, input: EnableNeuronInput) -> payloads.NeuronPayload:
+        levels = levels_to_configuration(
+            strawberry.UNSET if input.max_tlp is None else input.max_tlp,
+            strawberry.UNSET if input.max_pap is None else input.max_pap,
+        )
+        new = neurons.NewNeuron(
+            definition_id=input.definition,
+            name=input.name,
+            configuration={**to_object(input.configuration, "configuration"), **levels},
+            job_timeout=input.job_timeout,
+            freshness=input.freshness,
+            organization=input.organization,
+        )
+        async with info.context.open() as tx:
+            row = await neurons.enable(tx, new, info.context.resources.cipher)
+        return payloads.NeuronPayload(neuron=to_neuron(row))
+
+    @strawberry.mutation(description="Changes a neuron's settings, or upgrades it.")
+    @expected(_neuron)
+    async def update_neuron(self, info: Info, input: UpdateNeuronInput) -> payloads.NeuronPayload:
+        levels = levels_to_configuration(input.max_tlp, input.max_pap)
+        change = neurons.NeuronChange(
+            name=input.name,
+            definition_id=input.definition,
+            configuration={**to_object(input.configuration, "configuration"), **levels},
+            clear_secrets=input.clear_secrets or (),
+            data_types=input.data_types,
+            job_timeout=input.job_timeout,
+            freshness=input.freshness,
+        )
+        async with info.context.open() as tx:
+            row = await neurons.update(
+                tx, number_of(input.id, *NEURONS), change, info.context.resources.cipher
+            )
+        return payloads.NeuronPayload(neuron=to_neuron(row))
+
+    @strawberry.mutation(description="Disables a neuron: its configuration is gone, its jobs and reports stay.")
+    @expected(_neuron)
+    async def disable_neuron(self, info: Info, input: NeuronIdInput) -> payloads.NeuronPayload:
+        async with info.context.open() as tx:
+            row = await neurons.disable(tx, number_of(input.id, *NEURONS))
+        return payloads.NeuronPayload(neuron=to_neuron(row))
+
+    @strawberry.mutation(
+        description="Sets shared credentials and settings of all analyzers and responders with one baseConfig, for "
+        "the viewer's organization."
+    )
+    @expected(_shared)
+    async def update_shared_config(
+        self, info: Info, input: UpdateSharedConfigInput
+    ) -> payloads.SharedConfigPayload:
+        values = to_object(input.configuration, "configuration")
+        async with info.context.open() as tx:
+            row, shown = await shared_configs.update(
+                tx, input.base_config, values, info.context.resources.cipher, input.organization
+            )
+        return payloads.SharedConfigPayload(
+            base_config=row.base_config, configuration=JSON(shown), secrets_set=sorted(row.secrets)
+        )
+
+    @strawberry.mutation(description="Sets or lifts a budget.")
+    @expected(_quota)
+    async def set_quota(self, info: Info, input: SetQuotaInput) -> payloads.QuotaPayload:
+        setting = quotas.QuotaSetting(
+            unit=input.unit,
+            max_jobs=input.limit,
+            organization=input.organization,
+            neuron_id=number_of(input.neuron, *NEURONS) if input.neuron is not None else None,
+            base_config=input.base_config,
+            pacing=input.pacing or QuotaPacing.REJECT,
+        )
+        async with info.context.open() as tx:
+            row = await quotas.set_limit(tx, setting)
+            usage = await quotas.usage(tx, row) if row else None
+        return payloads.QuotaPayload(quota=Quota.of(usage) if usage else None)
+
+
+async def _list(  # type: ignore[no-untyped-def] # noqa: ANN202, PLR0913
+    info: Info,
+    kind: NeuronType,
+    data_type: str | None,
+    name: str | None,
+    first: int | None,
+    after: str | None,
+):
+    async with info.context.open() as tx:
+        request = page_request(first, after)
+        page = await neurons.list_page(tx, kind, request, data_type=data_type, name=name)
+    return to_connection(page, to_neuron)
+
+
+async def _get(info: Info, kind: NeuronType, name: str):  # type: ignore[no-untyped-def] # noqa: ANN202
+    async with info.context.open() as tx:
+        row = await neurons.find_own(tx, kind, name)
+    return to_neuron(row) if row else None
+
+

@@ -1,0 +1,143 @@
+"""Organizations and users."""
+
+import strawberry
+
+from cortexql.errors import InvalidInputError, NotFoundError
+from cortexql.schema import payloads
+from cortexql.schema.connection import (
+    After,
+    Before,
+    Connection,
+    First,
+    Last,
+    page_request,
+    to_connection,
+)
+from cortexql.schema.context import Info
+from cortexql.schema.errors import expected
+from cortexql.schema.inputs import (
+    CreateOrganizationInput,
+    CreateUserInput,
+    SetPasswordInput,
+    UpdateOrganizationInput,
+    UpdateUserInput,
+    UserLoginInput,
+)
+from cortexql.schema.organizations import Organization, User
+from cortexql.services import credentials, organizations, passwords, users
+
+
+@strawberry.type
+class OrganizationQueries:
+    @strawberry.field(description="The caller's own user.")
+    async def viewer(self, info: Info) -> User:
+        async with info.context.open() as tx:
+            return User.of(await users.viewer(tx))
+
+    @strawberry.field(description="An organization by name; null where there is none to see.")
+    async def organization(self, info: Info, name: str) -> Organization | None:
+        async with info.context.open() as tx:
+            row = await organizations.find(tx, name)
+        return Organization.of(row) if row else None
+
+    @strawberry.field(description="Organizations by name: a superadmin's all, everybody else's own.")
+    async def organizations(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[Organization]:
+        async with info.context.open() as tx:
+            page = await organizations.list_page(tx, page_request(first, after, last, before))
+        return to_connection(page, Organization.of)  # type: ignore[no-any-return]
+
+    @strawberry.field(description="A user by login; null where there is none to see.")
+    async def user(self, info: Info, login: str) -> User | None:
+        async with info.context.open() as tx:
+            try:
+                return User.of(await users.get(tx, login))
+            except NotFoundError:
+                return None
+
+    @strawberry.field(description="Users by login: of one organization, or all that the caller may see.")
+    async def users(
+        self, info: Info, organization: str | None = None, first: First = None, after: After = None
+    ) -> Connection[User]:
+        async with info.context.open() as tx:
+            page = await users.list_page(tx, organization, page_request(first, after))
+        return to_connection(page, User.of)  # type: ignore[no-any-return]
+
+
+def _organization(errors: list[payloads.UserError], _: object) -> payloads.OrganizationPayload:
+    return payloads.OrganizationPayload(errors=errors)
+
+
+def _user(errors: list[payloads.UserError], _: object) -> payloads.UserPayload:
+    return payloads.UserPayload(errors=errors)
+
+
+def _key(errors: list[payloads.UserError], _: object) -> payloads.ApiKeyPayload:
+    return payloads.ApiKeyPayload(errors=errors)
+
+
+@strawberry.type
+class OrganizationMutations:
+    @strawberry.mutation(description="Creates an organization.")
+    @expected(_organization)
+    async def create_organization(
+        self, info: Info, input: CreateOrganizationInput
+    ) -> payloads.OrganizationPayload:
+        async with info.context.open() as tx:
+            row = await organizations.create(tx, input.name, input.description)
+        return payloads.OrganizationPayload(organization=Organization.of(row))
+
+    @strawberry.mutation(description="Changes, locks or unlocks an organization.")
+    @expected(_organization)
+    async def update_organization(
+        self, info: Info, input: UpdateOrganizationInput
+    ) -> payloads.OrganizationPayload:
+        change = organizations.OrganizationChange(input.description, input.status)
+        async with info.context.open() as tx:
+            row = await organizations.update(tx, input.name, change)
+        return payloads.OrganizationPayload(organization=Organization.of(row))
+
+    @strawberry.mutation(description="Creates a user.")
+    @expected(_user)
+    async def create_user(self, info: Info, input: CreateUserInput) -> payloads.UserPayload:
+        hashed = await passwords.to_hash(input.password) if input.password is not None else None
+        new = users.NewUser(input.login, input.name, frozenset(input.roles), input.organization, hashed)
+        async with info.context.open() as tx:
+            row = await users.create(tx, new)
+        return payloads.UserPayload(user=User.of(row))
+
+    @strawberry.mutation(description="Changes, locks or unlocks a user.")
+    @expected(_user)
+    async def update_user(self, info: Info, input: UpdateUserInput) -> payloads.UserPayload:
+        roles = None if input.roles is None else frozenset(input.roles)
+        async with info.context.open() as tx:
+            row = await users.update(tx, input.login, users.UserChange(input.name, roles, input.status))
+        return payloads.UserPayload(user=User.of(row))
+
+    @strawberry.mutation(description="Sets a password: the own one, or, by an admin, a user's.")
+    @expected(_user)
+    async def set_password(self, info: Info, input: SetPasswordInput) -> payloads.UserPayload:
+        principal = info.context.principal
+        if users.to_login(input.login) == principal.login:
+            transactions = info.context.resources.transactions
+            if not await credentials.is_own_password(transactions, principal, input.current_password):
+                raise InvalidInputError("the present password is wrong", field=("currentPassword",))
+        hashed = await passwords.to_hash(input.password)
+        async with info.context.open() as tx:
+            row = await users.set_password(tx, input.login, hashed)
+        return payloads.UserPayload(user=User.of(row))
+
+    @strawberry.mutation(description="Gives a user a new API key. It is shown once, in this payload.")
+    @expected(_key)
+    async def renew_api_key(self, info: Info, input: UserLoginInput) -> payloads.ApiKeyPayload:
+        async with info.context.open() as tx:
+            row, key = await credentials.renew_key(tx, input.login)
+        return payloads.ApiKeyPayload(user=User.of(row), key=key)
+
+    @strawberry.mutation(description="Removes all of a user's API keys.")
+    @expected(_user)
+    async def revoke_api_key(self, info: Info, input: UserLoginInput) -> payloads.UserPayload:
+        async with info.context.open() as tx:
+            row = await credentials.revoke_keys(tx, input.login)
+        return payloads.UserPayload(user=User.of(row))

@@ -1,0 +1,100 @@
+"""Builds the schema."""
+
+from collections.abc import Sequence
+
+import strawberry
+import structlog
+from graphql import GraphQLError
+from strawberry.extensions import (
+    MaskErrors,
+    MaxAliasesLimiter,
+    MaxTokensLimiter,
+    ParserCache,
+    QueryDepthLimiter,
+    ValidationCache,
+)
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
+
+from cortexql.errors import CortexError
+from cortexql.log import get_logger
+from cortexql.resolvers.jobs import JobMutations, JobQueries
+from cortexql.resolvers.neurons import NeuronMutations, NeuronQueries
+from cortexql.resolvers.nodes import NodeQueries
+from cortexql.resolvers.organizations import OrganizationMutations, OrganizationQueries
+from cortexql.resolvers.subscriptions import Subscription
+from cortexql.schema.neurons import Analyzer, Responder
+from cortexql.schema.scalars import SCALARS
+
+log = get_logger(__name__)
+# A busy dashboard's largest queries take a tenth of these.
+MAX_DEPTH = 15
+MAX_TOKENS = 5000
+MAX_ALIASES = 100
+_CACHED_DOCUMENTS = 500
+
+
+@strawberry.type(description="What can be read.")
+class Query(OrganizationQueries, NeuronQueries, JobQueries, NodeQueries):
+    pass
+
+
+@strawberry.type(description="What can be done.")
+class Mutation(JobMutations, OrganizationMutations, NeuronMutations):
+    pass
+
+
+class Schema(strawberry.Schema):
+    """Strawberry's schema, that logs what it did not expect and nothing else."""
+
+    def process_errors(
+        self, errors: Sequence[GraphQLError], execution_context: ExecutionContext | None = None
+    ) -> None:
+        """Log unexpected errors, with their traceback."""
+        for error in errors:
+            if _is_unexpected(error):
+                log.error("graphql.unexpected", path=error.path, exc_info=error.original_error)
+
+
+class Masked(MaskErrors):
+    """Tells a caller of an unexpected error only by which request it can be found in the log."""
+
+    def __init__(self) -> None:
+        """Mask what nobody raised on purpose."""
+        super().__init__(should_mask_error=_is_unexpected)
+
+    def anonymise_error(self, error: GraphQLError) -> GraphQLError:
+        """Return the error without what it says."""
+        request_id = structlog.contextvars.get_contextvars().get("request_id", "")
+        return GraphQLError(
+            "internal error",
+            nodes=error.nodes,
+            path=error.path,
+            extensions={"code": "INTERNAL", "requestId": request_id},
+        )
+
+
+def _is_unexpected(error: GraphQLError) -> bool:
+    original = error.original_error
+    return original is not None and not isinstance(original, CortexError | GraphQLError)
+
+
+def _build() -> Schema:
+    return Schema(
+        query=Query,
+        mutation=Mutation,
+        subscription=Subscription,
+        types=[Analyzer, Responder],
+        config=StrawberryConfig(scalar_map=SCALARS),
+        extensions=[
+            lambda: ParserCache(maxsize=_CACHED_DOCUMENTS),
+            lambda: ValidationCache(maxsize=_CACHED_DOCUMENTS),
+            lambda: QueryDepthLimiter(max_depth=MAX_DEPTH),
+            lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
+            lambda: MaxAliasesLimiter(max_alias_count=MAX_ALIASES),
+            Masked,
+        ],
+    )
+
+
+schema = _build()

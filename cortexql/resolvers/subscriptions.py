@@ -1,0 +1,68 @@
+"""Subscriptions: live from the event log, resumable by cursor."""
+
+from collections.abc import AsyncGenerator
+
+import strawberry
+
+from cortexql.schema.context import Info
+from cortexql.schema.ids import number_of
+from cortexql.schema.inputs import JobFilter, to_job_filter
+from cortexql.schema.jobs import JobEvent
+from cortexql.services import jobs, log
+from cortexql.services.feed import Happening
+from cortexql.services.ledger import ENDED
+
+
+@strawberry.type(description="Live events.")
+class Subscription:
+    @strawberry.subscription(
+        description="One job until it ends; completes then. Without `after`: first its present state, with the newest "
+        "cursor, then every further event. With `after`: exactly the events behind that cursor, none missed and none "
+        "twice."
+    )
+    async def job_progress(
+        self, info: Info, id: strawberry.ID, after: str | None = None
+    ) -> AsyncGenerator[JobEvent, None]:
+        number = number_of(id, "Job")
+        feed, principal = info.context.resources.feed, info.context.principal
+        job, seq = await feed.job_and_position(principal, number)
+        if after is None:
+            yield JobEvent.present(job, seq)
+            if job.status in ENDED:
+                return
+        else:
+            seq = log.from_cursor(after)
+        async for batch in feed.follow(principal, seq):
+            for happening in batch:
+                if happening.event.job_id == number:
+                    yield JobEvent.of(happening.event, happening.job)
+                    if happening.event.status in ENDED:
+                        return
+            # Ended before the cursor: what was left to tell has been told.
+            if not batch and job.status in ENDED:
+                return
+
+    @strawberry.subscription(
+        description="The jobs that the filter selects, judged at delivery, and the viewer may see; never completes. "
+        "Without `after`: from now on. `status` and `stage` are the event's own, `job` is as it is now. A cursor too "
+        "old answers CURSOR_EXPIRED."
+    )
+    async def job_events(
+        self, info: Info, filter: JobFilter | None = None, after: str | None = None
+    ) -> AsyncGenerator[JobEvent, None]:
+        feed, principal = info.context.resources.feed, info.context.principal
+        wanted = to_job_filter(filter) if filter is not None else None
+        seq = await feed.position(principal) if after is None else log.from_cursor(after)
+        async for batch in feed.follow(principal, seq):
+            chosen = batch if wanted is None else await _chosen(info, wanted, batch)
+            for happening in chosen:
+                yield JobEvent.of(happening.event, happening.job)
+
+
+async def _chosen(info: Info, wanted: jobs.JobFilter, batch: list[Happening]) -> list[Happening]:
+    ids = {happening.event.job_id for happening in batch}
+    if not ids:
+        return []
+    async with info.context.open() as tx:
+        matching = await jobs.choose(tx, wanted, ids)
+    return [happening for happening in batch if happening.event.job_id in matching]

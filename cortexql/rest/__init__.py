@@ -1,0 +1,1 @@
+"""The Cortex shim and file downloads: routes, parse, serialise."""

@@ -1,0 +1,32 @@
+"""Downloads of attachments: always as a file, never shown; or in a zip with the password that the field uses."""
+
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from cortexql import attachments
+from cortexql.auth.backend import authenticate
+from cortexql.errors import UnauthenticatedError
+from cortexql.principal import Permission
+from cortexql.resources import Resources
+
+
+async def download(request: Request) -> Response:
+    """Send a file of the caller's organization."""
+    resources: Resources = request.app.state.resources
+    principal = await authenticate(resources.transactions, request.headers)
+    if principal is None:
+        raise UnauthenticatedError
+    principal.require(Permission.READ)
+    async with resources.transactions(principal) as tx:
+        attachment = await attachments.get(tx, request.path_params["sha256"], principal.organization_id)
+    return StreamingResponse(
+        attachments.read(resources.transactions, principal, attachment.id),
+        media_type="application/octet-stream",
+        headers={
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(attachment.name)}",
+            "Content-Length": str(attachment.size),
+            "Content-Security-Policy": "sandbox; default-src 'none'",
+        },
+    )

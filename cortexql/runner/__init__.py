@@ -1,0 +1,1 @@
+"""Running neurons: one protocol, its runners, the job folder and what comes out of it."""

@@ -1,0 +1,372 @@
+"""Neurons in containers of a Docker engine, which may be remote: no folder is shared with it.
+
+The input is copied in and the output copied out over the engine's API, into and from a volume that goes with
+the container. Entry point, command, work folder and user are the image's own, as published workers need it.
+"""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tarfile import TarError
+from typing import Any, TypeVar
+
+import requests
+from docker.api.client import APIClient
+from docker.errors import APIError, DockerException, NotFound
+from docker.utils.utils import kwargs_from_env
+
+from cortexql.log import get_logger
+from cortexql.runner import owners
+from cortexql.runner.archive import OversizeError, pack, unpack
+from cortexql.runner.base import Ending, EngineGoneError, Outcome, RunnerError, RunSpec
+from cortexql.runner.docker_stream import AttachedStream
+from cortexql.runner.workspace import CACERTS, OUTPUT_FILE, OutputError, Workspace, read_output
+
+log = get_logger(__name__)
+
+RUN_LABEL = "cortexql.run"
+IMAGE_LABEL = "cortexql.image"
+OWNER_LABEL = "cortexql.owner"  # the runner's own folder, by name
+JOBS_LABEL = "cortexql.jobs"  # which of the world's folders holds that folder
+_CACERTS_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+_FIRST_SIGNAL, _LAST_SIGNAL = 129, 192  # 128 + the signal's number, as shells have it
+_SIGKILL = 137
+_CALL_THREADS = 32
+_WAIT_THREADS = 1024
+_PROBE_SECONDS = 5
+# A wait is asked anew so often: a connection that died without a word would else be waited on for ever.
+_WAIT_SECONDS = 60
+_PAUSE_SECONDS = 0.2
+_CHUNK_BYTES = 2**18
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class DockerRun:
+    """A run of the Docker runner. `lock` orders what makes its container and what removes it."""
+
+    spec: RunSpec
+    workspace: Workspace
+    container: str | None = None
+    image_digest: str | None = None
+    stream: AttachedStream | None = None
+    destroyed: bool = False
+    removed: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image of the engine: its id there, and its digest in the registry, or the id again without one."""
+
+    id: str
+    digest: str
+
+
+class DockerRunner:
+    """Creates a hardened container per run, without a log on the engine's disk."""
+
+    def __init__(self, url: str, jobs_dir: Path, network: str = "none") -> None:
+        """Take the engine's URL (empty: as DOCKER_HOST says) and the containers' network. Connects later."""
+        self._url = url
+        self._network = network
+        self._parent = _parent(jobs_dir)
+        self._jobs_id = owners.get_id(self._parent)
+        self._folder = owners.OwnFolder(self._parent)
+        self._connecting = threading.Lock()
+        self._connected: Any = None
+        # Two pools: where waits for containers' ends hold all of theirs, `destroy` still gets through.
+        self._calls = ThreadPoolExecutor(_CALL_THREADS, "docker-call")
+        self._waits = ThreadPoolExecutor(_WAIT_THREADS, "docker-wait")
+
+    async def prepare(self, spec: RunSpec) -> DockerRun:
+        """Lay out the job folder and copy it into a new container."""
+        run = DockerRun(spec, Workspace(self._folder.path / spec.run_id))
+        try:
+            await run.workspace.lay_out(spec)
+            await _call(self._calls, self._create, run)
+        except BaseException:
+            await asyncio.shield(self.destroy(run))
+            raise
+        return run
+
+    async def start(self, run: DockerRun) -> None:
+        """Attach to the container and start it."""
+        await _call(self._calls, self._start, run)
+
+    async def follow(self, run: DockerRun) -> AsyncIterator[str]:
+        """Yield stdout and stderr, a line whole before the next."""
+        if run.stream is None:
+            raise RuntimeError("the run was not started")
+        while (lines := await _call(self._waits, run.stream.read_lines)) is not None:
+            for line in lines:
+                yield line
+
+    async def wait(self, run: DockerRun) -> Outcome:
+        """Wait for the container's end, then copy its output into the job folder."""
+        return await _call(self._waits, self._wait, run)
+
+    async def destroy(self, run: DockerRun) -> None:
+        """Remove the container with its volume, and the job folder."""
+        run.destroyed = True
+        await _call(self._calls, self._destroy, run)
+
+    def ensure_image(self, name: str) -> Image:
+        """Return an image that is on the engine. Blocking.
+
+        Raises:
+            RunnerError: it is not.
+        """
+        try:
+            found = self._client.inspect_image(name)
+        except NotFound as error:
+            raise RunnerError(f"the image {name} is not on the Docker engine") from error
+        return Image(found["Id"], digest_of(name, found))
+
+    def close(self) -> None:
+        """Give up the folder and the connections; runs under way must have been destroyed."""
+        self._calls.shutdown(wait=False, cancel_futures=True)
+        self._waits.shutdown(wait=False, cancel_futures=True)
+        if self._connected is not None:
+            self._connected.close()
+        self._folder.close()
+
+    @property
+    def _client(self) -> Any:
+        with self._connecting:
+            if self._connected is None:
+                self._connected = connect(self._url)
+            return self._connected
+
+    def _create(self, run: DockerRun) -> None:
+        with run.lock, _as_runner_error("the container could not be made"):
+            if run.spec.image is None:
+                raise RunnerError("this neuron has no image: it runs as a process only")
+            image = self.ensure_image(run.spec.image)
+            run.image_digest = image.digest
+            # By id: what ran is then what the digest says, even if the tag moves meanwhile.
+            config = self._config(run.spec, image.id)
+            run.container = self._client.create_container_from_config(config)["Id"]
+            content = pack(run.workspace)
+            data = content if run.spec.file else b"".join(content)
+            self._client.put_archive(run.container, "/job", data)
+
+    def _config(self, spec: RunSpec, image_id: str) -> dict[str, Any]:
+        client, limits = self._client, spec.limits
+        host = client.create_host_config(
+            network_mode=self._network,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges:true"],
+            mem_limit=limits.memory,
+            memswap_limit=limits.memory,
+            nano_cpus=int(limits.cpus * 1e9),
+            pids_limit=limits.pids,
+            ipc_mode="private",
+            log_config={"type": "none"},
+        )
+        config: dict[str, Any] = client.create_container_config(
+            image_id,
+            None,
+            volumes=["/job"],  # without a source: a new one, which is removed with the container
+            environment=dict.fromkeys(_CACERTS_VARIABLES, f"/job/input/{CACERTS}") if spec.cacerts else None,
+            labels={**spec.labels, **self._labels(spec)},
+            healthcheck={"test": ["NONE"]},
+            host_config=host,
+        )
+        return config
+
+    def _labels(self, spec: RunSpec) -> dict[str, str]:
+        return {
+            RUN_LABEL: spec.run_id,
+            IMAGE_LABEL: spec.image or "",
+            OWNER_LABEL: self._folder.path.name,
+            JOBS_LABEL: self._jobs_id,
+        }
+
+    def _start(self, run: DockerRun) -> None:
+        with run.lock, _as_runner_error("the container could not be started"):
+            if run.destroyed or run.container is None:
+                raise RunnerError("the run was destroyed")
+            run.stream = AttachedStream(self._client.attach_socket(run.container))
+            try:
+                self._client.start(run.container)
+            except requests.RequestException as error:
+                if isinstance(error, APIError):
+                    raise
+                raise EngineGoneError("the Docker engine went away while the container started") from error
+
+    def _wait(self, run: DockerRun) -> Outcome:
+        code = self._await_exit(run)
+        if code is None or run.destroyed:
+            return Outcome(Ending.KILLED, code, None, image_digest=run.image_digest)
+        if _FIRST_SIGNAL <= code <= _LAST_SIGNAL:
+            # A killed child may set the flag too, in a run that ends well: it is asked for only now.
+            is_memory = code == _SIGKILL and (self._state(run) or {}).get("OOMKilled")
+            ending = Ending.OUT_OF_MEMORY if is_memory else Ending.KILLED
+            return Outcome(ending, code, None, image_digest=run.image_digest)
+        output, problem = self._collect(run)
+        if run.destroyed:
+            return Outcome(Ending.KILLED, code, None, image_digest=run.image_digest)
+        return Outcome(Ending.EXITED, code, output, problem, run.workspace.output, run.image_digest)
+
+    def _await_exit(self, run: DockerRun) -> int | None:
+        """Return the exit code, or None when the container was removed."""
+        while True:
+            try:
+                return int(self._client.wait(run.container, timeout=_WAIT_SECONDS)["StatusCode"])
+            except NotFound:
+                return None
+            except (requests.RequestException, DockerException):
+                state = self._state(run)
+            if state is None or not state["Running"]:
+                return None if state is None else int(state["ExitCode"])
+            time.sleep(_PAUSE_SECONDS)
+
+    def _state(self, run: DockerRun) -> dict[str, Any] | None:
+        try:
+            state: dict[str, Any] = self._client.inspect_container(run.container)["State"]
+        except NotFound:
+            return None
+        except (requests.RequestException, DockerException) as error:
+            raise EngineGoneError("the Docker engine went away while the neuron ran") from error
+        return state
+
+    def _collect(self, run: DockerRun) -> tuple[bytes | None, str | None]:
+        """Return output.json, or the problem with it."""
+        with run.lock:
+            if run.destroyed:
+                return None, None
+            try:
+                self._copy_output(run)
+                return read_output(run.workspace.output, run.spec.limits.max_output_bytes), None
+            except NotFound:
+                return None, None  # the neuron removed the folder
+            except OutputError as error:
+                return None, str(error)
+            except (requests.RequestException, DockerException, TarError) as error:
+                raise EngineGoneError("the Docker engine went away before it gave the output") from error
+            except OSError as error:
+                return None, f"the neuron's files could not be kept: {error.strerror}"
+
+    def _copy_output(self, run: DockerRun) -> None:
+        folder, limits = run.workspace.output, run.spec.limits
+        try:
+            with self._archive(run, "/job/output") as chunks:
+                unpack(chunks, folder, limits)
+        except OversizeError:
+            # Names decide the order, so output.json may not have been reached.
+            (folder / OUTPUT_FILE).unlink(missing_ok=True)
+            with self._archive(run, f"/job/output/{OUTPUT_FILE}") as chunks:
+                unpack(chunks, folder, limits, within="")
+
+    @contextmanager
+    def _archive(self, run: DockerRun, path: str) -> Iterator[Iterator[bytes]]:
+        # Not the SDK's get_archive: it waits for ever on an engine that fell silent.
+        client = self._client
+        url = client._url("/containers/{0}/archive", run.container)  # noqa: SLF001
+        options = {"headers": {"Accept-Encoding": "identity"}, "stream": True, "timeout": client.timeout}
+        with client.get(url, params={"path": path}, **options) as answer:
+            client._raise_for_status(answer)  # noqa: SLF001
+            yield answer.iter_content(_CHUNK_BYTES)
+
+    def _destroy(self, run: DockerRun) -> None:
+        with run.lock:
+            if run.stream is not None:
+                # First: the engine removes no container while it waits for a reader of its output.
+                run.stream.close()
+            if not run.removed and run.container is not None:
+                remove(self._client, run.container)
+            run.removed = True
+            # The last: `reap` takes a container without a job folder for one that was left behind.
+            run.workspace.remove()
+
+
+def connect(url: str, timeout: float = 60) -> Any:
+    """Return a client of the SDK's low level, for many threads. An empty URL means as DOCKER_HOST says.
+
+    Raises:
+        DockerException: there is no engine.
+    """
+    environment = {**os.environ, "DOCKER_HOST": url} if url else dict(os.environ)
+    options: Callable[..., dict[str, Any]] = kwargs_from_env  # the SDK has no types
+    make: Callable[..., Any] = APIClient
+    try:
+        return make(version="auto", timeout=timeout, max_pool_size=_WAIT_THREADS, **options(environment))
+    except ValueError as error:
+        raise DockerException(f"{url!r} is no URL of an engine: {error}") from error
+
+
+def digest_of(name: str, found: dict[str, Any]) -> str:
+    """Return the digest that an inspected image has in the registry of `name`, else in another, else its id."""
+    digests: list[str] = found.get("RepoDigests") or []
+    path, _, last = name.partition("@")[0].rpartition("/")
+    repository = f"{path}/{last.partition(':')[0]}".lstrip("/")
+    same = [digest for digest in digests if digest.partition("@")[0] == repository]
+    return (same or digests or [str(found["Id"])])[0]
+
+
+def is_available(url: str) -> bool:
+    """Say whether a Docker engine answers there. Blocking, for seconds at most."""
+    try:
+        connect(url, _PROBE_SECONDS).close()
+    except (DockerException, OSError):
+        return False
+    return True
+
+
+def reap(client: Any, jobs_dir: Path) -> int:
+    """Remove the containers that belong to no living run of `jobs_dir`'s owners; return how many there were.
+
+    Those of other hosts' folders on the same engine are left alone. Blocking; safe while runs are under way.
+    """
+    parent = _parent(jobs_dir)
+    label = f"{JOBS_LABEL}={owners.get_id(parent)}"
+    found = client.containers(all=True, filters={"label": label})
+    orphans = [container["Id"] for container in found if not _is_held(parent, container["Labels"])]
+    count = sum(remove(client, container) for container in orphans)
+    for folder in owners.list_dead(parent):
+        Workspace(folder).remove()
+    return count
+
+
+def remove(client: Any, container: str) -> bool:
+    """Kill and remove a container with its volume; say whether it is gone. What fails is left to `reap`."""
+    try:
+        client.remove_container(container, v=True, force=True)
+    except NotFound:
+        return True
+    except (DockerException, OSError) as error:
+        log.warning("docker.container_left", container=container, error=str(error))
+        return False
+    return True
+
+
+def _is_held(parent: Path, labels: dict[str, str]) -> bool:
+    folder = parent / labels.get(OWNER_LABEL, "")
+    return owners.is_alive(folder) and (folder / labels.get(RUN_LABEL, "")).is_dir()
+
+
+def _parent(jobs_dir: Path) -> Path:
+    # Apart from the process runner's: what is to be done for a dead owner differs.
+    return jobs_dir / "docker"
+
+
+@contextmanager
+def _as_runner_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except APIError as error:
+        raise RunnerError(f"{what}: {error.explanation or error}") from error
+    except (DockerException, OSError) as error:
+        raise RunnerError(f"{what}: the Docker engine does not answer ({type(error).__name__})") from error
+
+
+async def _call(pool: Executor, function: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(pool, partial(function, *arguments))

@@ -1,0 +1,1 @@
+"""GraphQL types, inputs, enums, scalars, loaders and the request's context."""

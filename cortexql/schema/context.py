@@ -1,0 +1,45 @@
+"""What every resolver finds in `info.context`: the caller, the resources, and loaders that live for one request."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from strawberry.types.info import Info as StrawberryInfo
+
+from cortexql.errors import CortexError, UnauthenticatedError
+from cortexql.principal import Principal
+from cortexql.resources import Resources
+from cortexql.schema.loaders import Loaders
+from cortexql.transaction import Transaction
+
+
+@dataclass
+class Context:
+    """One request, or one WebSocket. `refused`: why the credential it came with did not do.
+
+    `connection_params` is set by Strawberry: the payload of a WebSocket's `connection_init`.
+    """
+
+    resources: Resources
+    caller: Principal | None = None
+    refused: CortexError | None = None
+    connection_params: Any = None
+    loaders: Loaders = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make loaders; they open their own transactions, of the caller."""
+        self.loaders = Loaders(self)
+
+    @property
+    def principal(self) -> Principal:
+        """Return the caller, or raise UnauthenticatedError."""
+        if self.caller is None:
+            raise self.refused or UnauthenticatedError("give an API key: Authorization: Bearer KEY")
+        return self.caller
+
+    def open(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction of the caller: one per root resolver, since resolvers run concurrently."""
+        return self.resources.transactions(self.principal)
+
+
+Info = StrawberryInfo[Context, None]

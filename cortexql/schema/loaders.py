@@ -1,0 +1,124 @@
+"""Loaders: what many fields of one query ask for is read in one statement."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from sqlmodel import SQLModel, select
+from strawberry.dataloader import DataLoader
+
+from cortexql import models
+from cortexql.resources import Resources
+from cortexql.services import definitions, neurons, quotas, reports, scheduling, workers
+from cortexql.transaction import Transaction
+
+Row = TypeVar("Row", bound=SQLModel)
+Value = TypeVar("Value")
+Positions = tuple[int, datetime | None]
+
+
+class Opener(Protocol):
+    """Opens transactions of the caller."""
+
+    resources: Resources
+
+    def open(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open one."""
+        ...
+
+
+class Loaders:
+    """All loaders of one request."""
+
+    def __init__(self, opener: Opener) -> None:
+        """Make them; nothing is read yet."""
+        self._opener = opener
+        self.organization = self._by(models.Organization, "id")
+        self.user = self._by(models.User, "id")
+        self.attachment = self._by(models.Attachment, "id")
+        self.observable = self._by(models.Observable, "id")
+        self.job = self._by(models.Job, "id")
+        self.definition = self._by(models.Definition, "id")
+        self.report = self._of(_reports)
+        self.quota = self._of(_usages)
+        self.has_key = self._of(_has_keys)
+        self.neuron = self._of(_neurons)
+        self.configured = self._of(_configured)
+        self.enabled_as = self._of(_enabled_as)
+        self.newer = self._of(definitions.newer)
+        self.quotas = self._of(_quotas)
+        self.report_of_job = self._of(_reports_of_jobs)
+        self.output = self._of(reports.outputs)
+        self.artifacts = self._of(_artifacts)
+        self.latest = self._of(reports.latest)
+        self.previous = self._of(reports.previous)
+        self.position = self._of(_positions)
+        self.runners = self._of(self._runners)
+
+    async def _runners(self, tx: Transaction, keys: Sequence[int]) -> dict[int, list[models.RunnerKind]]:
+        found = await workers.available_runners(tx, self._opener.resources.settings)
+        return dict.fromkeys(keys, found)
+
+    def _of(
+        self, read: Callable[[Transaction, Sequence[Any]], Awaitable[dict[Any, Value]]]
+    ) -> DataLoader[Any, Value | None]:
+        async def load(keys: list[Any]) -> list[Value | None]:
+            async with self._opener.open() as tx:
+                found = await read(tx, keys)
+            return [found.get(key) for key in keys]
+
+        # Without a cache: on a WebSocket a context lives long, and what a job has changes meanwhile.
+        return DataLoader(load_fn=load, cache=False)
+
+    def _by(self, table: type[Row], column: str) -> DataLoader[Any, Row | None]:
+        async def read(tx: Transaction, keys: Sequence[Any]) -> dict[Any, Row]:
+            rows = await tx.session.scalars(select(table).where(getattr(table, column).in_(keys)))
+            return {getattr(row, column): row for row in rows.all()}
+
+        return self._of(read)
+
+
+async def _has_keys(tx: Transaction, user_ids: Sequence[int]) -> dict[int, bool]:
+    query = select(models.ApiKey.user_id).where(models.ApiKey.user_id.in_(user_ids))  # type: ignore[attr-defined]
+    return dict.fromkeys((await tx.session.scalars(query)).all(), True)
+
+
+async def _neurons(tx: Transaction, ids: Sequence[int]) -> dict[int, models.Neuron]:
+    return {neuron.id: neuron for neuron in await neurons.list_by_id(tx, ids)}
+
+
+async def _configured(tx: Transaction, ids: Sequence[int]) -> dict[int, neurons.Configured]:
+    found = await neurons.configured(tx, await neurons.list_by_id(tx, ids))
+    return {item.neuron.id: item for item in found}
+
+
+async def _enabled_as(tx: Transaction, definition_pks: Sequence[int]) -> dict[int, list[models.Neuron]]:
+    found: dict[int, list[models.Neuron]] = {pk: [] for pk in definition_pks}
+    for neuron in await neurons.list_by_definition(tx, definition_pks):
+        found[neuron.definition_pk].append(neuron)
+    return found
+
+
+async def _quotas(tx: Transaction, neuron_ids: Sequence[int]) -> dict[int, list[quotas.Usage]]:
+    return await quotas.usages_of_neurons(tx, await neurons.list_by_id(tx, neuron_ids))
+
+
+async def _usages(tx: Transaction, quota_ids: Sequence[int]) -> dict[int, quotas.Usage]:
+    return {usage.quota.id: usage for usage in await quotas.usages(tx) if usage.quota.id in quota_ids}
+
+
+async def _reports(tx: Transaction, ids: Sequence[int]) -> dict[int, models.Report]:
+    return {report.id: report for report in await reports.list_by_id(tx, ids)}
+
+
+async def _reports_of_jobs(tx: Transaction, job_ids: Sequence[int]) -> dict[int, models.Report]:
+    return {report.job_id: report for report in await reports.list_of_jobs(tx, job_ids)}
+
+
+async def _artifacts(tx: Transaction, report_ids: Sequence[int]) -> dict[int, list[models.Artifact]]:
+    return await reports.artifacts(tx, report_ids)
+
+
+async def _positions(tx: Transaction, job_ids: Sequence[int]) -> dict[int, Positions]:
+    return await scheduling.positions(tx, job_ids)

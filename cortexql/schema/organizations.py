@@ -1,0 +1,123 @@
+"""Organizations and users."""
+
+from datetime import datetime
+from typing import Annotated
+
+import strawberry
+
+from cortexql import models
+from cortexql.errors import NotFoundError
+from cortexql.schema.connection import After, Connection, First, page_request, to_connection
+from cortexql.schema.context import Info
+from cortexql.schema.enums import OrganizationStatus, Role, UserStatus
+from cortexql.schema.ids import encode
+from cortexql.schema.node import Node
+from cortexql.services import neurons, quotas, users
+
+AnalyzerType = Annotated["Analyzer", strawberry.lazy("cortexql.schema.neurons")]
+ResponderType = Annotated["Responder", strawberry.lazy("cortexql.schema.neurons")]
+QuotaType = Annotated["Quota", strawberry.lazy("cortexql.schema.quotas")]
+
+
+@strawberry.type(description="A tenant: its users, its neurons, its jobs.")
+class Organization(Node):
+    name: str = strawberry.field(description="Unique on the instance.")
+    description: str = strawberry.field(description="What it is.")
+    status: OrganizationStatus = strawberry.field(description="Whether it may work.")
+    created_at: datetime = strawberry.field(description="When it was created.")
+    number: strawberry.Private[int]
+
+    @classmethod
+    def of(cls, row: models.Organization) -> "Organization":
+        """Convert a row."""
+        return cls(
+            id=strawberry.ID(encode("Organization", row.id)),
+            name=row.name,
+            description=row.description,
+            status=row.status,
+            created_at=row.created_at,
+            number=row.id,
+        )
+
+    @strawberry.field(description="Its users, by login.")
+    async def users(self, info: Info, first: First = None, after: After = None) -> Connection["User"]:
+        async with info.context.open() as tx:
+            page = await users.list_page(tx, self.name, page_request(first, after))
+        return to_connection(page, User.of)  # type: ignore[no-any-return]
+
+    @strawberry.field(description="Its analyzers, by name.")
+    async def analyzers(
+        self, info: Info, first: First = None, after: After = None
+    ) -> Connection[AnalyzerType]:
+        return await self._neurons(info, models.NeuronType.ANALYZER, first, after)  # type: ignore[no-any-return]
+
+    @strawberry.field(description="Its responders, by name.")
+    async def responders(
+        self, info: Info, first: First = None, after: After = None
+    ) -> Connection[ResponderType]:
+        return await self._neurons(info, models.NeuronType.RESPONDER, first, after)  # type: ignore[no-any-return]
+
+    @strawberry.field(description="The budgets that bind it.")
+    async def quotas(self, info: Info) -> list[QuotaType]:
+        from cortexql.schema.quotas import Quota
+
+        async with info.context.open() as tx:
+            found = await quotas.usages(tx, self.name)
+        return [Quota.of(usage) for usage in found]
+
+    async def _neurons(self, info: Info, kind: models.NeuronType, first: int | None, after: str | None):  # type: ignore[no-untyped-def] # noqa: ANN202
+        from cortexql.schema.neurons import to_neuron
+
+        async with info.context.open() as tx:
+            request = page_request(first, after)
+            page = await neurons.list_page(tx, kind, request, organization_id=self.number)
+        return to_connection(page, to_neuron)
+
+
+@strawberry.type(description="Somebody, or some program, of one organization.")
+class User(Node):
+    login: str = strawberry.field(description="Unique on the instance, in lower case.")
+    name: str = strawberry.field(description="The name to show.")
+    roles: list[Role] = strawberry.field(description="What the user may do.")
+    status: UserStatus = strawberry.field(description="Whether the user may come in.")
+    has_password: bool = strawberry.field(description="Whether a password is set.")
+    created_at: datetime = strawberry.field(description="When the user was created.")
+    number: strawberry.Private[int]
+    organization_number: strawberry.Private[int]
+
+    @classmethod
+    def of(cls, row: models.User) -> "User":
+        """Convert a row."""
+        return cls(
+            id=strawberry.ID(encode("User", row.id)),
+            login=row.login,
+            name=row.name,
+            roles=[role for role in Role if role in row.role_set],
+            status=row.status,
+            has_password=row.password_hash is not None,
+            created_at=row.created_at,
+            number=row.id,
+            organization_number=row.organization_id,
+        )
+
+    @strawberry.field(description="The organization that the user belongs to.")
+    async def organization(self, info: Info) -> Organization:
+        return await load_organization(info, self.organization_number)
+
+    @strawberry.field(description="Whether the user has an API key.")
+    async def has_api_key(self, info: Info) -> bool:
+        return bool(await info.context.loaders.has_key.load(self.number))
+
+
+async def load_organization(info: Info, number: int) -> Organization:
+    """Load an organization by its number."""
+    row = await info.context.loaders.organization.load(number)
+    if row is None:
+        raise NotFoundError("there is no such organization")
+    return Organization.of(row)
+
+
+async def load_user(info: Info, number: int | None) -> User | None:
+    """Load a user by number, or None."""
+    row = await info.context.loaders.user.load(number) if number is not None else None
+    return User.of(row) if row else None

@@ -1,0 +1,136 @@
+"""Reports, their artifacts and files."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+
+from cortexql import models
+from cortexql.schema.context import Info
+from cortexql.schema.enums import Level
+from cortexql.schema.ids import encode
+from cortexql.schema.node import Node
+from cortexql.schema.scalars import JSON
+from cortexql.services import reports
+
+if TYPE_CHECKING:
+    from cortexql.schema.jobs import Job
+
+JobType = Annotated["Job", strawberry.lazy("cortexql.schema.jobs")]
+
+
+@strawberry.type(description="A file by its content.")
+class Attachment:
+    name: str = strawberry.field(description="Its name as it was submitted, or left by a neuron.")
+    size: float = strawberry.field(description="Bytes.")
+    content_type: str = strawberry.field(description="Its type, as its giver said.")
+    sha256: str = strawberry.field(description="SHA-256 of the content; `attachment` in a submission.")
+    sha1: str = strawberry.field(description="SHA-1 of the content.")
+    md5: str = strawberry.field(description="MD5 of the content.")
+    url: str = strawberry.field(description="Where to download it, always as a file.")
+
+    @classmethod
+    def of(cls, row: models.Attachment, name: str | None = None) -> "Attachment":
+        """Convert a row; `name` where this use of the file has its own."""
+        return cls(
+            name=name or row.name,
+            size=row.size,
+            content_type=row.content_type,
+            sha256=row.sha256,
+            sha1=row.sha1,
+            md5=row.md5,
+            url=f"/files/{row.sha256}",
+        )
+
+
+@strawberry.type(description="A verdict in a word.")
+class Taxonomy:
+    level: Level = strawberry.field(description="How bad it is.")
+    namespace: str = strawberry.field(description="Who says it.")
+    predicate: str = strawberry.field(description="About what.")
+    value: str = strawberry.field(description="What is said.")
+
+
+@strawberry.type(description="An observable in a report, or a file that a run left.")
+class Artifact:
+    data_type: str = strawberry.field(description="Its data type.")
+    data: str | None = strawberry.field(description="Its value; null for a file.")
+    tags: list[str] = strawberry.field(description="Tags that the neuron gave it.")
+    tlp: int = strawberry.field(description="Its TLP.")
+    message: str | None = strawberry.field(description="What the neuron says of it.")
+    row: strawberry.Private[Any]
+
+    @classmethod
+    def of(cls, row: models.Artifact) -> "Artifact":
+        """Convert a row."""
+        return cls(
+            data_type=row.data_type, data=row.data, tags=row.tags, tlp=row.tlp, message=row.message, row=row
+        )
+
+    @strawberry.field(description="Its file; null for a value.")
+    async def attachment(self, info: Info) -> Attachment | None:
+        return await load_attachment(info, self.row.attachment_id, self.row.filename)
+
+
+@strawberry.type(description="What a neuron found.")
+class Report(Node):
+    created_at: datetime = strawberry.field(description="When it was stored.")
+    level: Level | None = strawberry.field(description="The worst level of its taxonomies.")
+    taxonomies: list[Taxonomy] = strawberry.field(description="Its verdicts.")
+    operations: list[JSON] = strawberry.field(description="What a responder asks its caller to do.")
+    number: strawberry.Private[int]
+    job_number: strawberry.Private[int]
+
+    @classmethod
+    def of(cls, row: models.Report) -> "Report":
+        """Convert a row."""
+        return cls(
+            id=strawberry.ID(encode("Report", row.id)),
+            created_at=row.created_at,
+            level=row.level,
+            taxonomies=[Taxonomy(**{**t, "level": Level(t["level"])}) for t in row.taxonomies],
+            operations=[JSON(operation) for operation in row.operations],
+            number=row.id,
+            job_number=row.job_id,
+        )
+
+    @strawberry.field(description="The job that gave it.")
+    async def job(self, info: Info) -> JobType:
+        from cortexql.schema.jobs import load_job
+
+        return await load_job(info, self.job_number)
+
+    @strawberry.field(description="The whole result, as the neuron gave it, scrubbed of configured secrets.")
+    async def full(self, info: Info) -> JSON:
+        return JSON(await _full(info, self.number))
+
+    @strawberry.field(description="Observables and files that it names.")
+    async def artifacts(self, info: Info) -> list[Artifact]:
+        return [Artifact.of(row) for row in await info.context.loaders.artifacts.load(self.number) or ()]
+
+    @strawberry.field(description="The same analyzer's report of the same observable before this one.")
+    async def previous(self, info: Info) -> "Report | None":
+        row = await info.context.loaders.previous.load(self.number)
+        return Report.of(row) if row else None
+
+    @strawberry.field(
+        description="RFC 6902 patch from `previous` to this report's full result; null where there is none."
+    )
+    async def changes(self, info: Info) -> list[JSON] | None:
+        row = await info.context.loaders.previous.load(self.number)
+        if row is None:
+            return None
+        before, after = await _full(info, row.id), await _full(info, self.number)
+        return [JSON(change) for change in reports.changes(before, after)]
+
+
+async def load_attachment(info: Info, number: int | None, name: str | None = None) -> Attachment | None:
+    """Load a file by number, or None."""
+    row = await info.context.loaders.attachment.load(number) if number is not None else None
+    return Attachment.of(row, name) if row else None
+
+
+async def _full(info: Info, number: int) -> dict[str, Any]:
+    output = await info.context.loaders.output.load(number) or {}
+    full: dict[str, Any] = output.get("full", {})
+    return full

@@ -1,0 +1,53 @@
+"""Scalars of the contract."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, NewType
+
+import strawberry
+from graphql import GraphQLError
+
+from cortexql import duration
+
+JSON = NewType("JSON", object)
+Duration = NewType("Duration", timedelta)
+"""A span of time."""
+
+
+def _serialize_time(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _parse_time(value: Any) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise GraphQLError(f"{value!r} is not an RFC 3339 time") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _parse_duration(value: Any) -> timedelta:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise GraphQLError(f"{value!r} is not a duration")
+    try:
+        return duration.parse(value)
+    except ValueError as error:
+        raise GraphQLError(str(error)) from error
+
+
+SCALARS = {
+    JSON: strawberry.scalar(
+        name="JSON", description="Any JSON value.", serialize=lambda v: v, parse_value=lambda v: v
+    ),
+    Duration: strawberry.scalar(
+        name="Duration",
+        description="Out: ISO 8601. In: ISO 8601, `10m`, `1h`, or a number of seconds.",
+        serialize=duration.to_iso,
+        parse_value=_parse_duration,
+    ),
+    datetime: strawberry.scalar(
+        name="DateTime",
+        description="A time, RFC 3339, in UTC.",
+        serialize=_serialize_time,
+        parse_value=_parse_time,
+    ),
+}

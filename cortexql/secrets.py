@@ -1,0 +1,53 @@
+"""Encryption at rest of configuration secrets, and which items are secret."""
+
+import base64
+import hashlib
+import re
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+# Wider than cortexutils' key|password|secret: real items are named token, pwd, zip_pw, OktaToken, API_ak.
+_SECRET_NAME = re.compile(
+    r"key(?!word)|passw|passphrase|secret|token|pwd|credential|cookie|private|bearer|unlock_?code"
+    r"|auth_?(?:code|header)|(?:^|_)(?:pass|pw|ak|as|cs|conn)$",
+    re.IGNORECASE,
+)
+
+
+def is_secret(name: str, item_type: str) -> bool:
+    """Say whether a configuration item holds a secret; its type does not tell, so its name has to."""
+    return item_type in ("string", "text") and _SECRET_NAME.search(name) is not None
+
+
+class SecretLostError(RuntimeError):
+    """A stored secret was encrypted with another SECRET_KEY."""
+
+
+class Cipher:
+    """Authenticated encryption (Fernet: AES-128-CBC and HMAC-SHA256) under a key derived from SECRET_KEY."""
+
+    def __init__(self, secret_key: str) -> None:
+        """Derive the encryption key, and an id that stands beside each value it encrypts."""
+        derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"cortexql configuration secrets").derive(
+            secret_key.encode()
+        )
+        self._fernet = Fernet(base64.urlsafe_b64encode(derived))
+        self.key_id = hashlib.sha256(b"id" + derived).hexdigest()[:8]
+
+    def encrypt(self, plain: str) -> str:
+        """Return `KEYID:TOKEN`."""
+        return f"{self.key_id}:{self._fernet.encrypt(plain.encode()).decode()}"
+
+    def decrypt(self, stored: str) -> str:
+        """Return the plain text.
+
+        Raises:
+            SecretLostError: it was written under another key.
+        """
+        key_id, _, token = stored.partition(":")
+        try:
+            return self._fernet.decrypt(token).decode()
+        except InvalidToken as error:
+            raise SecretLostError(f"a secret was encrypted with key {key_id}, not with this {self.key_id}") from error

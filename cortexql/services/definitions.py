@@ -1,0 +1,177 @@
+"""The catalogue: refresh it from its sources, list it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+from sqlalchemy import ColumnElement, func, or_, select
+
+from cortexql.catalog import source as sources
+from cortexql.catalog.definition import ParsedDefinition
+from cortexql.errors import NotFoundError
+from cortexql.models import Definition, NeuronType
+from cortexql.principal import Permission, Principal
+from cortexql.services import page
+from cortexql.settings import Settings
+from cortexql.transaction import Transaction, Transactions
+
+_LOCK = 0x63617461  # one refresh at a time: "cata"
+_BY_NAME = page.Keyset("catalog", (Definition.definition_id,))  # type: ignore[arg-type]
+
+
+class ChangeKind(StrEnum):
+    ADDED = "added"
+    UPDATED = "updated"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a refresh did to one definition."""
+
+    kind: ChangeKind
+    type: NeuronType
+    definition_id: str
+    source: str
+
+
+@dataclass(slots=True)
+class Refresh:
+    """What a refresh did."""
+
+    changes: list[Change] = field(default_factory=list)
+    invalid: list[sources.Invalid] = field(default_factory=list)
+    unchanged: int = 0
+
+    def count(self, kind: ChangeKind) -> int:
+        """Return how many changes are of a kind."""
+        return sum(change.kind is kind for change in self.changes)
+
+
+async def read_sources(settings: Settings, only: NeuronType | None = None) -> list[tuple[NeuronType, sources.Listing]]:
+    """Read every configured source, outside any transaction: one may be slow."""
+    kinds = [only] if only else list(NeuronType)
+    return [
+        (kind, await sources.read(source, kind.value)) for kind in kinds for source in settings.catalogues(kind.value)
+    ]
+
+
+async def refresh(tx: Transaction, listings: Sequence[tuple[NeuronType, sources.Listing]]) -> Refresh:
+    """Bring the catalogue to what the sources list: all in one transaction, entry by entry.
+
+    An entry that broke keeps its last good version, and so does all of a source that could not be read.
+    """
+    tx.principal.require(Permission.NEURON_MANAGE)
+    await tx.session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    stored = {row.definition_id: row for row in (await tx.session.scalars(select(Definition))).all()}
+    result = Refresh()
+    seen: set[str] = set()
+    for kind, listing in listings:
+        result.invalid += listing.invalid
+        for parsed in listing.definitions:
+            if parsed.id in seen:
+                result.invalid.append(sources.Invalid(parsed.source, f"{parsed.id} is listed twice; the first one counts"))
+                continue
+            seen.add(parsed.id)
+            _merge(tx, result, kind, parsed, stored.get(parsed.id))
+    _mark_gone(result, listings, [row for id_, row in stored.items() if id_ not in seen])
+    await tx.flush()
+    return result
+
+
+async def refresh_all(
+    transactions: Transactions, settings: Settings, principal: Principal, only: NeuronType | None = None
+) -> Refresh:
+    """Read the sources, then refresh in a transaction of the given principal."""
+    principal.require(Permission.NEURON_MANAGE)
+    listings = await read_sources(settings, only)
+    async with transactions(principal) as tx:
+        return await refresh(tx, listings)
+
+
+async def get(tx: Transaction, definition_id: str) -> Definition:
+    """Return a definition by its id, e.g. `FileInfo_8_0`, or raise NotFoundError."""
+    query = select(Definition).where(Definition.definition_id == definition_id)
+    definition = (await tx.session.scalars(query)).one_or_none()
+    if definition is None:
+        raise NotFoundError(f"there is no definition {definition_id[:256]}", field=("definition",))
+    return definition
+
+
+async def list_page(
+    tx: Transaction, kind: NeuronType | None, search: str | None, request: page.PageRequest
+) -> page.Page[Definition]:
+    """Page through what the catalogues offer now."""
+    tx.principal.require(Permission.READ)
+    query = select(Definition).where(Definition.gone_at.is_(None))  # type: ignore[union-attr]
+    if kind is not None:
+        query = query.where(Definition.type == kind)
+    if search:
+        query = query.where(_matches(search))
+    return await page.read(tx, query, _BY_NAME, request)
+
+
+async def newer(tx: Transaction, definition_pks: Sequence[int]) -> dict[int, Definition]:
+    """Return, for each definition that has one, the newest version of the same name, if that is a newer one."""
+    asked = (await tx.session.scalars(select(Definition).where(Definition.id.in_(definition_pks)))).all()  # type: ignore[attr-defined]
+    names = {row.name for row in asked}
+    query = select(Definition).where(Definition.name.in_(names), Definition.gone_at.is_(None))  # type: ignore[attr-defined,union-attr]
+    newest: dict[tuple[NeuronType, str], Definition] = {}
+    for row in (await tx.session.scalars(query)).all():
+        best = newest.get((row.type, row.name))
+        if best is None or _version(row) > _version(best):
+            newest[row.type, row.name] = row
+    pairs = ((row, newest.get((row.type, row.name))) for row in asked)
+    return {row.id: best for row, best in pairs if best is not None and _version(best) > _version(row)}
+
+
+def _version(row: Definition) -> tuple[tuple[int, str], ...]:
+    parts = row.version.split(".")
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
+
+
+def _matches(search: str) -> ColumnElement[bool]:
+    columns = (Definition.definition_id, Definition.description, Definition.author)
+    return or_(*[column.icontains(search, autoescape=True) for column in columns])  # type: ignore[attr-defined]
+
+
+def _merge(
+    tx: Transaction, result: Refresh, kind: NeuronType, parsed: ParsedDefinition, row: Definition | None
+) -> None:
+    if row is not None and row.fingerprint == parsed.fingerprint and row.gone_at is None:
+        result.unchanged += 1
+        return
+    change = ChangeKind.ADDED if row is None or row.gone_at is not None else ChangeKind.UPDATED
+    if row is None:
+        row = Definition(definition_id=parsed.id, type=kind)
+    _copy(parsed, row)
+    row.type = kind
+    tx.session.add(row)
+    result.changes.append(Change(change, kind, parsed.id, parsed.source))
+
+
+def _copy(parsed: ParsedDefinition, row: Definition) -> None:
+    row.name, row.version = parsed.name, parsed.version
+    row.description, row.author = parsed.description, parsed.author
+    row.license, row.url = parsed.license, parsed.url
+    row.data_types = list(parsed.data_types)
+    row.base_config = parsed.base_config
+    row.configuration_items = [asdict(item) for item in parsed.items]
+    row.config = dict(parsed.config)
+    row.docker_image, row.command, row.root = parsed.docker_image, parsed.command, parsed.root
+    row.source, row.fingerprint = parsed.source, parsed.fingerprint
+    row.gone_at = None
+
+
+def _mark_gone(
+    result: Refresh, listings: Sequence[tuple[NeuronType, sources.Listing]], missing: Sequence[Definition]
+) -> None:
+    kinds = {kind for kind, _ in listings}
+    kept = {listing.source for _, listing in listings if not listing.complete}
+    broken = {invalid.source for _, listing in listings for invalid in listing.invalid}
+    for row in missing:
+        whole = any(row.source == source or row.source.startswith(f"{source}/") for source in kept)
+        if row.gone_at is not None or row.type not in kinds or whole or row.source in broken:
+            continue
+        row.gone_at = func.now()
+        result.changes.append(Change(ChangeKind.REMOVED, row.type, row.definition_id, row.source))

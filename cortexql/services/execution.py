@@ -1,0 +1,514 @@
+"""Execution: claim a job, run it outside any transaction, and record its end if the lease is still mine.
+
+A worker owns one Executor. However it dies, the ledger decides: only the present attempt's owner writes an end, and
+what a dead one held goes back to the queue (see `sweep`).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from cortexql import attachments
+from cortexql.log import get_logger
+from cortexql.models import Attachment, Job, JobStage, JobStatus, Neuron, NeuronType, Observable, RunnerKind
+from cortexql.principal import system
+from cortexql.runner.base import EngineGoneError, InputFile, Limits, Outcome, Runner, RunnerError, RunSpec
+from cortexql.runner.report import Failure, ParsedReport, Scrubber, clean, judge
+from cortexql.secrets import Cipher, SecretLostError
+from cortexql.services import configuration, ledger, neurons, quotas, reports, scheduling, workers
+from cortexql.services.scheduling import Lease
+from cortexql.settings import Settings
+from cortexql.transaction import Transaction, Transactions, is_outage
+
+log = get_logger(__name__)
+# A job whose worker died this often is what kills it.
+MAX_LOSSES = 3
+_SWEEPER = system("sweeper")
+_INPUT_FILE = "attachment"
+_LAST_LINES = 20
+# Lines and stages are written together, this often at most.
+_NOTE_SECONDS = 0.1
+_HEARTBEAT_SECONDS = 2.0
+_RETRY_SECONDS = 0.5
+# What a run's log may still say after its end.
+_FOLLOW_GRACE_SECONDS = 2.0
+_Destroy = Callable[[], Awaitable[None]]
+_Result = ParsedReport | Failure
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    """A claimed job with all that its run needs, as plain values: no transaction is open while it runs."""
+
+    job: Job
+    spec: RunSpec
+    timeout: timedelta
+    secrets: list[str]
+    runners: list[RunnerKind]
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    runner: RunnerKind | None = None
+    image_digest: str | None = None
+    started: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionContext:
+    """What execution needs of the process."""
+
+    transactions: Transactions
+    runners: Mapping[RunnerKind, Runner[Any]]
+    cipher: Cipher
+    settings: Settings
+
+
+class Executor:
+    """Runs jobs for one worker process."""
+
+    def __init__(self, context: ExecutionContext, owner: str, *, slots: int = 1) -> None:
+        """Take the process's resources, the worker's name, unique among all that ever run, and its slots."""
+        self._context = context
+        self._slots = slots
+        self._taken = 0
+        self._woken = False
+        self._principal = system(owner)
+        self._lease = Lease(owner, context.settings.lease)
+        self._under_way: dict[tuple[int, int], _Work] = {}
+        self._draining = False
+
+    @property
+    def busy(self) -> int:
+        """Return how many jobs are under way."""
+        return len(self._under_way)
+
+    def drain(self) -> None:
+        """Claim nothing more."""
+        self._draining = True
+
+    async def run_jobs(self) -> int:
+        """Run one job after another until none is due; return how many. Cancelled, it hands its job back.
+
+        Where every slot is taken it returns at once: a slot that finds nothing looks once more after such a call.
+        """
+        if self._taken >= self._slots:
+            self._woken = True
+            return 0
+        self._taken += 1
+        try:
+            return await self._run_until_none()
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            log.warning("worker.database_away", error=type(error).__name__)
+            return 0
+        finally:
+            self._taken -= 1
+
+    async def _run_until_none(self) -> int:
+        count = 0
+        while not self._draining:
+            self._woken = False
+            work = await self._claim()
+            if work is not None:
+                await self._run(work)
+                count += 1
+            elif not self._woken:
+                break
+        return count
+
+    async def heartbeat(self) -> None:
+        """For ever: renew the leases, and stop runs whose job was cancelled, deleted or taken over."""
+        interval = min(_HEARTBEAT_SECONDS, self._context.settings.lease.total_seconds() / 3)
+        while True:
+            await self._beat()
+            await asyncio.sleep(interval)
+
+    async def _beat(self) -> None:
+        held = dict(self._under_way)
+        try:
+            async with self._context.transactions(self._principal, durable=False) as tx:
+                mine = await scheduling.renew(tx, self._lease) if held else {}
+                await workers.beat(tx, self._presence())
+        except Exception as error:  # noqa: BLE001 whatever it was: the lease's end decides, not this beat
+            log.warning("worker.heartbeat_failed", error=type(error).__name__)
+            return
+        for (job_id, attempt), work in held.items():
+            if mine.get(job_id) != attempt:
+                work.lost.set()
+
+    async def leave(self) -> None:
+        """Say that this worker is gone; where the database has gone before it, silence says it."""
+        try:
+            async with self._context.transactions(self._principal) as tx:
+                await workers.leave(tx, self._lease.owner)
+        except Exception as error:
+            if not is_outage(error):
+                raise
+
+    def _presence(self) -> workers.Presence:
+        kinds = tuple(kind.value for kind in self._context.runners)
+        return workers.Presence(self._lease.owner, self._slots, len(self._under_way), kinds)
+
+    async def _claim(self) -> _Work | None:
+        async with self._context.transactions(self._principal) as tx:
+            job = await scheduling.claim(tx, self._lease)
+            if job is None:
+                return None
+            try:
+                work = await _prepare(tx, job, self._context)
+            except _UnrunnableError as error:
+                await _end_failed(tx, job, self._lease.owner, _End(str(error), started=False))
+                work = None
+        if work is None:
+            return await self._claim()
+        self._under_way[job.id, job.attempts] = work
+        return work
+
+    async def _run(self, work: _Work) -> None:
+        log.info("job.started", job_id=work.job.id, attempt=work.job.attempts, neuron=work.job.neuron_name)
+        try:
+            result, folder, destroy = await self._attempt(work)
+            try:
+                if not work.lost.is_set():
+                    await self._finish(work, result, folder)
+            finally:
+                await destroy()
+        except asyncio.CancelledError:
+            # The worker is stopping: the job goes back as if it had never been claimed.
+            await asyncio.shield(self._hand_back(work))
+            raise
+        finally:
+            self._under_way.pop((work.job.id, work.job.attempts), None)
+
+    async def _attempt(self, work: _Work) -> tuple[_Result, Path | None, _Destroy]:
+        """Try the runners in order; one that cannot start the neuron leaves it to the next."""
+        problem = "no runner is configured that can run it"
+        for kind in work.runners:
+            work.runner = kind
+            runner = self._context.runners[kind]
+            try:
+                return await self._run_with(runner, work)
+            except EngineGoneError as error:
+                return Failure(str(error)), None, _nothing
+            except RunnerError as error:
+                problem = str(error)
+        return Failure(problem), None, _nothing
+
+    async def _run_with(
+        self, runner: Runner[Any], work: _Work
+    ) -> tuple[_Result, Path | None, _Destroy]:
+        run = await runner.prepare(work.spec)
+
+        async def destroy() -> None:
+            await runner.destroy(run)
+
+        try:
+            notes = _Notes(self._context, work, self._principal.login)
+            await runner.start(run)
+            work.started = True
+            notes.add(JobStage.RUNNING)
+            outcome = await self._watch(runner, run, work, notes)
+            if isinstance(outcome, Failure):
+                return outcome, None, destroy
+            result = await asyncio.to_thread(judge, outcome, list(notes.last_lines), work.secrets)
+            work.image_digest = outcome.image_digest
+        except BaseException:
+            await asyncio.shield(destroy())
+            raise
+        return result, outcome.folder, destroy
+
+    async def _watch(self, runner: Runner[Any], run: Any, work: _Work, notes: "_Notes") -> Outcome | Failure:
+        """Wait for the run's end, its timeout, or the loss of its lease, and follow its log meanwhile."""
+        following = asyncio.create_task(notes.follow(runner.follow(run)))
+        waiting = asyncio.ensure_future(runner.wait(run))
+        losing = asyncio.create_task(work.lost.wait())
+        try:
+            await asyncio.wait(
+                {waiting, losing}, timeout=work.timeout.total_seconds(), return_when=asyncio.FIRST_COMPLETED
+            )
+            if not waiting.done():
+                await runner.destroy(run)
+                await asyncio.wait({waiting}, timeout=_FOLLOW_GRACE_SECONDS)
+                return Failure(_stopped(work, notes))
+            await asyncio.wait({following}, timeout=_FOLLOW_GRACE_SECONDS)
+            return waiting.result()
+        finally:
+            for task in (following, waiting, losing):
+                task.cancel()
+            await asyncio.gather(following, waiting, losing, return_exceptions=True)
+            await notes.flush()
+
+    async def _finish(self, work: _Work, result: _Result, folder: Path | None) -> None:
+        """Record the end, again and again while the database is away: the work is done, only its record is missing."""
+        while not work.lost.is_set():
+            try:
+                async with self._context.transactions(self._principal) as tx:
+                    accepted = await self._record(tx, work, result, folder)
+            except Exception as error:
+                if is_outage(error):
+                    log.warning("job.finish_failed", job_id=work.job.id, error=type(error).__name__)
+                    await asyncio.sleep(_RETRY_SECONDS)
+                    continue
+                if isinstance(result, Failure):
+                    raise
+                log.exception("job.report_not_stored", job_id=work.job.id)
+                result = Failure(f"the report could not be stored ({type(error).__name__})")
+            else:
+                log.info("job.finished", job_id=work.job.id, attempt=work.job.attempts, accepted=accepted)
+                return
+
+    async def _record(
+        self, tx: Transaction, work: _Work, result: _Result, folder: Path | None
+    ) -> bool:
+        """Write report, artifacts and final state in one transaction; refuse it when the attempt is superseded."""
+        owner = self._lease.owner
+        values: dict[str, Any] = {"runner": work.runner, "image_digest": work.image_digest}
+        if isinstance(result, Failure):
+            end = _End(result.message, started=work.started, error_input=result.input, values=values)
+            return await _end_failed(tx, work.job, owner, end)
+        values |= {"ended_at": func.now(), "lease_owner": None, "error_message": None}
+        moved = await ledger.move(
+            tx, JobStatus.SUCCESS, _still_mine(work.job, owner), ledger.Cause(owner), values
+        )
+        if moved:
+            limit = work.spec.limits.max_files_bytes
+            await reports.store(tx, moved[0], result, folder, max_file_bytes=limit)
+        return bool(moved)
+
+    async def _hand_back(self, work: _Work) -> None:
+        cause = ledger.Cause(self._lease.owner, "its worker is stopping")
+        if work.job.type is NeuronType.RESPONDER and work.started:
+            async with self._context.transactions(self._principal) as tx:
+                await _end_failed(tx, work.job, self._lease.owner, _End(_UNKNOWN_OUTCOME, started=True))
+            return
+        async with self._context.transactions(self._principal) as tx:
+            which = _still_mine(work.job, self._lease.owner)
+            await ledger.move(tx, JobStatus.WAITING, which, cause, {"lease_owner": None, "started_at": None})
+            tx.wake()
+
+
+class _UnrunnableError(Exception):
+    """A claimed job that no run can be made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How an attempt failed. `started` False: the neuron had not begun, what was charged is given back."""
+
+    message: str
+    started: bool
+    reason: str | None = None
+    error_input: dict[str, Any] | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+_UNKNOWN_OUTCOME = (
+    "the worker stopped while the responder was running: whether it acted is unknown, so it is not repeated"
+)
+
+
+class _Notes:
+    """Collects stages and log lines of one attempt and writes them together."""
+
+    def __init__(self, context: ExecutionContext, work: _Work, actor: str) -> None:
+        self._context = context
+        self._work = work
+        self._actor = actor
+        self._scrubber = Scrubber(work.secrets)
+        self._pending: list[ledger.Note] = []
+        self._lines = 0
+        self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+
+    def add(self, stage: JobStage, message: str | None = None, percent: float | None = None) -> None:
+        self._pending.append(ledger.Note(stage, message, percent))
+
+    async def follow(self, lines: AsyncIterator[str]) -> None:
+        writing = asyncio.create_task(self._write_often())
+        try:
+            async for line in lines:
+                self._line(self._scrubber.text(clean(line)))
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+
+    def _line(self, line: str) -> None:
+        self.last_lines.append(line)
+        self._lines += 1
+        limit = self._context.settings.max_log_lines
+        if self._lines <= limit:
+            self.add(JobStage.RUNNING, line)
+        elif self._lines == limit + 1:
+            self.add(JobStage.RUNNING, f"(more than {limit} lines: the rest is not kept)")
+
+    async def _write_often(self) -> None:
+        while True:
+            await asyncio.sleep(_NOTE_SECONDS)
+            await self.flush()
+
+    async def flush(self) -> None:
+        pending, self._pending = self._pending, []
+        if not pending or self._work.lost.is_set():
+            return
+        try:
+            async with self._context.transactions(system(self._actor), durable=False) as tx:
+                await ledger.note(tx, self._work.job, pending, self._actor)
+        except Exception as error:  # noqa: BLE001 a line that is not written must not end the run
+            log.warning("job.note_failed", job_id=self._work.job.id, error=type(error).__name__)
+
+
+async def sweep(context: ExecutionContext) -> int:
+    """Take back jobs whose worker is gone, and send wake-ups that went missing; return how many were taken back."""
+    async with context.transactions(_SWEEPER) as tx:
+        await workers.forget(tx)
+        lost = await scheduling.lost(tx)
+        for job in lost:
+            await _take_back(tx, job)
+        for _ in range(await scheduling.count_due(tx)):
+            tx.wake()
+    if lost:
+        log.warning("sweeper.took_back", jobs=[job.id for job in lost])
+    return len(lost)
+
+
+async def _take_back(tx: Transaction, job: Job) -> None:
+    gone = f"worker {job.lease_owner} did not renew its lease"
+    losses = {"losses": job.losses + 1}
+    if job.type is NeuronType.RESPONDER:
+        await _end_failed(tx, job, job.lease_owner, _End(_UNKNOWN_OUTCOME, started=True, reason=gone, values=losses))
+    elif job.losses + 1 >= MAX_LOSSES:
+        message = f"quarantined: {MAX_LOSSES} workers died while they ran it"
+        await _end_failed(tx, job, job.lease_owner, _End(message, started=True, reason=gone, values=losses))
+    else:
+        values = {"lease_owner": None, "started_at": None, **losses}
+        which = _still_mine(job, job.lease_owner)
+        await ledger.move(tx, JobStatus.WAITING, which, ledger.Cause("sweeper", gone), values)
+
+
+async def _end_failed(tx: Transaction, job: Job, owner: str | None, end: _End) -> bool:
+    """End an attempt in FAILURE, if it still is its owner's; what it had not begun to use up is given back."""
+    actor = "sweeper" if end.reason is not None or owner is None else owner
+    values = {
+        **end.values,
+        "ended_at": func.now(),
+        "lease_owner": None,
+        "error_message": clean(end.message),
+        "error_input": end.error_input,
+    }
+    cause = ledger.Cause(actor, end.reason)
+    moved = await ledger.move(tx, JobStatus.FAILURE, _still_mine(job, owner), cause, values)
+    if moved and not end.started:
+        await quotas.give_back(tx, moved[0].charges)
+    return bool(moved)
+
+
+def _still_mine(job: Job, owner: str | None):  # type: ignore[no-untyped-def] # noqa: ANN202 a condition on Job
+    return (Job.id == job.id) & (Job.attempts == job.attempts) & (Job.lease_owner == owner)
+
+
+async def _prepare(tx: Transaction, job: Job, context: ExecutionContext) -> _Work:
+    query = select(Neuron).join(Neuron.definition).options(neurons.with_definition())
+    neuron = (await tx.session.scalars(query.where(Neuron.id == job.neuron_id))).one_or_none()  # type: ignore[arg-type]
+    if neuron is None:
+        raise _UnrunnableError(f"{job.type.value} {job.neuron_name} was disabled while the job waited")
+    (configured,) = await neurons.configured(tx, [neuron])
+    try:
+        secrets = configured.secrets(context.cipher)
+    except SecretLostError as error:
+        raise _UnrunnableError(str(error)) from error
+    settings = context.settings
+    timeout = neuron.job_timeout or settings.job_timeout
+    config = configuration.for_run(
+        configured.values(secrets), timeout=timeout, freshness=_or(neuron.freshness, settings.freshness)
+    )
+    return _Work(
+        job=job,
+        spec=await _spec(tx, job, neuron, config, context),
+        timeout=timeout,
+        secrets=list(_strings(secrets)),
+        runners=[kind for kind in context.runners if _fits(kind, neuron)],
+    )
+
+
+async def _spec(
+    tx: Transaction, job: Job, neuron: Neuron, config: dict[str, Any], context: ExecutionContext
+) -> RunSpec:
+    definition, settings = neuron.definition, context.settings
+    content: dict[str, Any] = {
+        "dataType": job.data_type,
+        "tlp": job.tlp,
+        "pap": job.pap,
+        "message": job.message,
+        "parameters": job.parameters,
+        "config": config,
+    }
+    file = None
+    if job.type is NeuronType.RESPONDER:
+        content["data"] = job.input
+    else:
+        file = await _observable(tx, job, content, context.transactions)
+    cacerts = config.get("cacerts")
+    return RunSpec(
+        run_id=f"{job.id}-{job.attempts}",
+        input=content,
+        command=definition.command,
+        root=Path(definition.root) if definition.root else None,
+        image=definition.docker_image,
+        file=file,
+        cacerts=cacerts if isinstance(cacerts, str) and cacerts.strip() else None,
+        limits=Limits(
+            memory=settings.docker_memory,
+            cpus=settings.docker_cpus,
+            pids=settings.docker_pids,
+            max_output_bytes=settings.max_report_bytes,
+            max_files_bytes=settings.max_upload_bytes,
+        ),
+        labels={"cortexql.job": str(job.id), "cortexql.attempt": str(job.attempts)},
+    )
+
+
+async def _observable(
+    tx: Transaction, job: Job, content: dict[str, Any], transactions: Transactions
+) -> InputFile | None:
+    query = select(Observable).where(Observable.id == job.observable_id)  # type: ignore[arg-type]
+    observable = (await tx.session.scalars(query)).one_or_none()
+    if observable is None:
+        raise _UnrunnableError("the job's observable is gone")
+    if observable.attachment_id is None:
+        content["data"] = observable.data
+        return None
+    attachment = await tx.session.get_one(Attachment, observable.attachment_id)
+    content |= {"file": _INPUT_FILE, "filename": job.filename, "contentType": job.content_type}
+    return InputFile(_INPUT_FILE, lambda: attachments.read(transactions, _SWEEPER, attachment.id))
+
+
+def _fits(kind: RunnerKind, neuron: Neuron) -> bool:
+    definition = neuron.definition
+    return (definition.docker_image if kind is RunnerKind.DOCKER else definition.command) is not None
+
+
+def _stopped(work: _Work, notes: _Notes) -> str:
+    if work.lost.is_set():
+        return "the job was cancelled, deleted or taken over"
+    said = "\n".join(notes.last_lines)
+    message = f"the neuron was stopped after its timeout of {work.timeout.total_seconds():g} s"
+    return f"{message}; it said last: {said}" if said else message
+
+
+def _strings(values: Mapping[str, Any]) -> Sequence[str]:
+    found: list[str] = []
+    for value in values.values():
+        found += [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
+    return found
+
+
+def _or(value: timedelta | None, default: timedelta) -> timedelta:
+    return default if value is None else value
+
+
+async def _nothing() -> None:
+    """Destroy what was never prepared."""

@@ -1,0 +1,86 @@
+"""Health: the parts that the instance depends on, each looked at now."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import func, select
+
+from cortexql.models import Definition, Job, JobStatus
+from cortexql.services import ledger, workers
+from cortexql.transaction import Transaction
+
+
+class Status(StrEnum):
+    """Worst last."""
+
+    GREEN = "green"
+    ORANGE = "orange"
+    RED = "red"
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A part, and whether it works."""
+
+    name: str
+    kind: str
+    status: Status
+    message: str | None
+    checked_at: datetime
+
+
+async def check(tx: Transaction, ping_redis: Callable[[], Awaitable[bool]]) -> list[Component]:
+    """Look at every part; the database answers, or there is nobody to ask."""
+    now = datetime.now(UTC)
+    version = (await tx.session.scalars(select(func.version()))).one()
+    parts = [
+        Component("database", "database", Status.GREEN, version.split(" on ")[0], now),
+        await _redis(ping_redis, now),
+        await _queue(tx, now),
+        await _catalogue(tx, now),
+    ]
+    return parts + await _workers(tx, now)
+
+
+def worst(parts: Sequence[Component]) -> Status:
+    """Return the status of the whole."""
+    order = list(Status)
+    return max((part.status for part in parts), key=order.index, default=Status.GREEN)
+
+
+async def _redis(ping: Callable[[], Awaitable[bool]], now: datetime) -> Component:
+    try:
+        await ping()
+    except Exception as error:  # noqa: BLE001 whatever it says, it does not answer
+        return Component("redis", "redis", Status.RED, f"does not answer: {type(error).__name__}", now)
+    return Component("redis", "redis", Status.GREEN, None, now)
+
+
+async def _queue(tx: Transaction, now: datetime) -> Component:
+    query = select(func.count(Job.id), func.min(Job.created_at)).where(  # type: ignore[arg-type]
+        ledger.status_in({JobStatus.WAITING}), Job.held.is_(False)  # type: ignore[attr-defined]
+    )
+    count, oldest = (await tx.session.execute(query)).one()
+    said = f"{count} waiting, the oldest since {oldest:%Y-%m-%d %H:%M:%S} UTC" if count else "nothing waits"
+    return Component("queue", "queue", Status.GREEN, said, now)
+
+
+async def _catalogue(tx: Transaction, now: datetime) -> Component:
+    query = select(func.count(Definition.id)).where(Definition.gone_at.is_(None))  # type: ignore[arg-type,union-attr]
+    count = (await tx.session.scalars(query)).one()
+    status = Status.GREEN if count else Status.ORANGE
+    said = f"{count} definitions" if count else "no definition: refresh the catalogue"
+    return Component("catalogue", "catalogue", status, said, now)
+
+
+async def _workers(tx: Transaction, now: datetime) -> list[Component]:
+    alive = await workers.list_alive(tx)
+    if not alive:
+        message = "no worker is there to run jobs: start `cortexql worker`"
+        return [Component("workers", "worker", Status.RED, message, now)]
+    return [
+        Component(w.name, "worker", Status.GREEN, f"{w.busy} of {w.slots} slots busy; {', '.join(w.runners)}", now)
+        for w in alive
+    ]

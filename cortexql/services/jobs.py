@@ -1,0 +1,195 @@
+"""Jobs: submit, cancel, delete, list."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Select, delete, exists, literal, or_, select, update
+
+from cortexql.errors import ConflictError, NotFoundError
+from cortexql.models import (
+    Artifact,
+    Attachment,
+    Job,
+    JobEvent,
+    JobStatus,
+    Level,
+    NeuronType,
+    Observable,
+    Report,
+)
+from cortexql.principal import Permission
+from cortexql.services import ledger, observables, page, quotas
+from cortexql.transaction import Transaction
+
+_CREATED = page.Keyset("jobs", (Job.created_at, Job.id))  # type: ignore[arg-type]
+_ENDED = page.Keyset("jobs by end", (Job.ended_at, Job.id))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs; None does not narrow. Deleted ones only when asked for by status."""
+
+    ids: Sequence[int] | None = None
+    status: Sequence[JobStatus] | None = None
+    type: NeuronType | None = None
+    neuron_ids: Sequence[int] | None = None
+    neuron_name: str | None = None
+    data_types: Sequence[str] | None = None
+    data: str | None = None
+    search: str | None = None
+    levels: Sequence[Level] | None = None
+    created_by: str | None = None
+    label: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobOrder:
+    """By creation or by end; by end lists ended jobs only."""
+
+    by_end: bool = False
+    descending: bool = True
+
+
+async def get(tx: Transaction, job_id: int) -> Job:
+    """Return a job, deleted ones too, or raise NotFoundError."""
+    tx.principal.require(Permission.READ)
+    job = (await tx.session.scalars(select(Job).where(Job.id == job_id))).one_or_none()  # type: ignore[arg-type]
+    if job is None:
+        raise NotFoundError("there is no such job")
+    return job
+
+
+async def list_page(
+    tx: Transaction, wanted: JobFilter, request: page.PageRequest, order: JobOrder | None = None
+) -> page.Page[Job]:
+    """Page through jobs, newest first unless ordered otherwise."""
+    tx.principal.require(Permission.READ)
+    order = order or JobOrder()
+    query = matching(wanted)
+    if order.by_end:
+        query = query.where(Job.ended_at.is_not(None))  # type: ignore[union-attr]
+    keyset = replace(_ENDED if order.by_end else _CREATED, descending=order.descending)
+    return await page.read(tx, query, keyset, request)
+
+
+async def choose(tx: Transaction, wanted: JobFilter, ids: Collection[int]) -> set[int]:
+    """Return which of some jobs a filter selects now."""
+    query = matching(wanted).where(Job.id.in_(ids)).with_only_columns(Job.id)  # type: ignore[attr-defined,call-overload]
+    return set((await tx.session.scalars(query)).all())
+
+
+async def cancel(tx: Transaction, job_id: int) -> Job:
+    """Cancel a job: a waiting one has ended with this, a running one's worker destroys its run within seconds.
+
+    Raises:
+        ConflictError: it has ended already.
+    """
+    tx.principal.require(Permission.JOB_SUBMIT)
+    cause = ledger.Cause(tx.principal.login, "cancelled by a user")
+    waiting = await _end(tx, job_id, JobStatus.CANCELLED, cause, {JobStatus.WAITING})
+    if waiting:
+        await quotas.give_back(tx, waiting[0].charges)
+        return waiting[0]
+    running = await _end(tx, job_id, JobStatus.CANCELLED, cause, {JobStatus.IN_PROGRESS})
+    if running:
+        return running[0]
+    job = await get(tx, job_id)
+    raise ConflictError(f"the job has ended already: {job.status.value}")
+
+
+async def delete_job(tx: Transaction, job_id: int) -> Job:
+    """Delete a job: its run is destroyed, its report, its log and the files only it had go at once."""
+    tx.principal.require(Permission.JOB_SUBMIT)
+    cause = ledger.Cause(tx.principal.login, "deleted by a user")
+    waiting = await _end(tx, job_id, JobStatus.DELETED, cause, {JobStatus.WAITING})
+    if waiting:
+        await quotas.give_back(tx, waiting[0].charges)
+    moved = waiting or await _end(tx, job_id, JobStatus.DELETED, cause, set(JobStatus))
+    if not moved:
+        await get(tx, job_id)
+        raise NotFoundError("the job is deleted already")
+    await _drop_content(tx, moved[0])
+    return moved[0]
+
+
+async def _end(
+    tx: Transaction, job_id: int, to: JobStatus, cause: ledger.Cause, when: set[JobStatus]
+) -> Sequence[Job]:
+    which = (Job.id == job_id) & ledger.status_in(when)
+    return await ledger.move(tx, to, which, cause, {"ended_at": ledger.now_or(Job.ended_at), "lease_owner": None})
+
+
+async def _drop_content(tx: Transaction, job: Job) -> None:
+    files = select(Artifact.attachment_id).join(Report, Report.id == Artifact.report_id)  # type: ignore[call-overload,arg-type]
+    attached = set((await tx.session.scalars(files.where(Report.job_id == job.id))).all())  # type: ignore[arg-type]
+    await tx.session.execute(delete(Report).where(Report.job_id == job.id))  # type: ignore[arg-type]
+    await tx.session.execute(update(JobEvent).where(JobEvent.job_id == job.id).values(message=None))  # type: ignore[arg-type]
+    blank = {"input": None, "error_input": None, "error_message": None, "parameters": {}, "message": "", "label": None}
+    await tx.session.execute(update(Job).where(Job.id == job.id).values(**blank))  # type: ignore[arg-type]
+    if job.observable_id is not None:
+        attached |= await _drop_observable(tx, job.observable_id)
+    await _drop_attachments(tx, {id_ for id_ in attached if id_ is not None})
+
+
+async def _drop_observable(tx: Transaction, observable_id: int) -> set[int | None]:
+    others = exists().where(Job.observable_id == observable_id, not_deleted())  # type: ignore[arg-type]
+    query = delete(Observable).where(Observable.id == observable_id, ~others).returning(Observable.attachment_id)  # type: ignore[arg-type,call-overload]
+    return set((await tx.session.scalars(query)).all())
+
+
+async def _drop_attachments(tx: Transaction, ids: set[int]) -> None:
+    needed = or_(
+        exists().where(Artifact.attachment_id == Attachment.id),  # type: ignore[arg-type]
+        exists().where(Observable.attachment_id == Attachment.id),  # type: ignore[arg-type]
+    )
+    await tx.session.execute(delete(Attachment).where(Attachment.id.in_(ids), ~needed))  # type: ignore[attr-defined]
+
+
+def not_deleted():  # type: ignore[no-untyped-def] # noqa: ANN201 a condition on Job
+    """Return the condition that a job is not deleted, as the partial indexes have it."""
+    return Job.status != literal(JobStatus.DELETED, Job.status.type, literal_execute=True)  # type: ignore[attr-defined]
+
+
+def matching(wanted: JobFilter) -> Select[tuple[Job]]:
+    """Return the query of the jobs that a filter selects."""
+    query = select(Job)
+    if wanted.status is None:
+        query = query.where(not_deleted())
+    else:
+        query = query.where(ledger.status_in(set(wanted.status)))
+    exact = (
+        (Job.type, wanted.type),
+        (Job.neuron_name, wanted.neuron_name),
+        (Job.created_by, wanted.created_by),
+        (Job.label, wanted.label),
+    )
+    for column, value in exact:
+        if value is not None:
+            query = query.where(column == value)  # type: ignore[arg-type]
+    among = ((Job.id, wanted.ids), (Job.neuron_id, wanted.neuron_ids), (Job.data_type, wanted.data_types))
+    for column, values in among:
+        if values is not None:
+            query = query.where(column.in_(values))  # type: ignore[attr-defined]
+    if wanted.created_after is not None:
+        query = query.where(Job.created_at >= wanted.created_after)  # type: ignore[arg-type]
+    if wanted.created_before is not None:
+        query = query.where(Job.created_at < wanted.created_before)  # type: ignore[arg-type]
+    return _by_content(query, wanted)
+
+
+def _by_content(query: Select[tuple[Job]], wanted: JobFilter) -> Select[tuple[Job]]:
+    if wanted.levels is not None:
+        reports = select(Report.job_id).where(Report.level.in_(wanted.levels))  # type: ignore[call-overload,union-attr]
+        query = query.where(Job.id.in_(reports))  # type: ignore[attr-defined]
+    if wanted.data is not None:
+        same = select(Observable.id).where(Observable.digest == observables.digest(wanted.data))  # type: ignore[call-overload,arg-type]
+        query = query.where(Job.observable_id.in_(same))  # type: ignore[union-attr]
+    if wanted.search:
+        named = select(Observable.id).where(Observable.data.icontains(wanted.search, autoescape=True))  # type: ignore[call-overload,union-attr]
+        columns = (Job.neuron_name, Job.label, Job.message, Job.created_by, Job.filename)
+        here = [column.icontains(wanted.search, autoescape=True) for column in columns]  # type: ignore[union-attr]
+        query = query.where(or_(Job.observable_id.in_(named), *here))  # type: ignore[union-attr]
+    return query

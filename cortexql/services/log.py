@@ -1,0 +1,85 @@
+"""The event log, read by cursors: one integer an organization, in the order of commits, without gaps."""
+
+import base64
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
+from cortexql.errors import CursorExpiredError, InvalidInputError
+from cortexql.models import JobEvent, Organization
+from cortexql.principal import Permission
+from cortexql.transaction import Transaction
+
+BATCH = 500
+_PREFIX = "event:"
+
+
+def to_cursor(seq: int) -> str:
+    """Return an opaque cursor."""
+    return base64.urlsafe_b64encode(f"{_PREFIX}{seq}".encode()).decode().rstrip("=")
+
+
+def from_cursor(cursor: str) -> int:
+    """Return the number in a cursor.
+
+    Raises:
+        InvalidInputError: it is not one of ours.
+    """
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        if not text.startswith(_PREFIX):
+            raise ValueError(text)
+        number = int(text.removeprefix(_PREFIX))
+    except ValueError as error:
+        raise InvalidInputError("after is not an event cursor", field=("after",)) from error
+    if not 0 <= number < 2**63:
+        raise InvalidInputError("after is not an event cursor", field=("after",))
+    return number
+
+
+async def position(tx: Transaction, organization_id: int) -> int:
+    """Return the newest event's number."""
+    query = select(Organization.event_seq).where(Organization.id == organization_id)
+    return (await tx.session.scalars(query)).one()
+
+
+async def own_position(tx: Transaction) -> int:
+    """Return where the log of the caller's organization stands."""
+    tx.principal.require(Permission.READ)
+    return await position(tx, _own(tx))
+
+
+async def read_after(tx: Transaction, organization_id: int, seq: int) -> Sequence[JobEvent]:
+    """Return the next events, at most BATCH.
+
+    Raises:
+        CursorExpiredError: events behind the cursor have been dropped, so that it cannot be followed without a gap.
+    """
+    query = select(JobEvent).where(JobEvent.organization_id == organization_id, JobEvent.seq > seq)  # type: ignore[arg-type,operator]
+    events = (await tx.session.scalars(query.order_by(JobEvent.seq).limit(BATCH))).all()  # type: ignore[arg-type]
+    if not events and seq > await position(tx, organization_id):
+        raise CursorExpiredError("after lies ahead of the event log: it is from another instance, or a restored one")
+    if events and events[0].seq != seq + 1:
+        raise CursorExpiredError
+    return events
+
+
+async def of_job(tx: Transaction, job_id: int, *, first: int, after: int = 0) -> Sequence[JobEvent]:
+    """Return a job's events, oldest first."""
+    tx.principal.require(Permission.READ)
+    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after)  # type: ignore[arg-type,operator]
+    return (await tx.session.scalars(query.order_by(JobEvent.seq).limit(first))).all()  # type: ignore[arg-type]
+
+
+async def newest_of_job(tx: Transaction, job_id: int) -> JobEvent | None:
+    """Return a job's newest event."""
+    query = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq.desc()).limit(1)  # type: ignore[arg-type,union-attr]
+    return (await tx.session.scalars(query)).one_or_none()
+
+
+def _own(tx: Transaction) -> int:
+    if tx.principal.organization_id is None:
+        raise RuntimeError("the system has no event log of its own")
+    return tx.principal.organization_id
+
+

@@ -1,0 +1,311 @@
+"""Neurons: enable, configure, upgrade, disable, list."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ARRAY, ColumnElement, Select, String, and_, cast, delete, func, or_, select
+from sqlalchemy.orm import contains_eager
+from sqlalchemy.sql.base import ExecutableOption
+
+from cortexql.catalog.definition import ParsedItem
+from cortexql.errors import ConflictError, InvalidInputError, NotFoundError
+from cortexql.models import Definition, Neuron, NeuronType, SharedConfig
+from cortexql.principal import Permission
+from cortexql.secrets import Cipher
+from cortexql.services import configuration, definitions, organizations, page, text
+from cortexql.transaction import Transaction
+
+_BY_NAME = page.Keyset("neurons", (Neuron.name, Neuron.id))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class NewNeuron:
+    """What to enable. `maximum_tlp` and `maximum_pap` turn the checks on."""
+
+    definition_id: str
+    name: str | None = None
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    job_timeout: timedelta | None = None
+    freshness: timedelta | None = None
+    organization: str | None = None
+    data_types: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronChange:
+    """What to change; None leaves as it is. `configuration` merges by key: a null plain value unsets,
+    a null secret is kept, and `clear_secrets` empties."""
+
+    name: str | None = None
+    definition_id: str | None = None
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    clear_secrets: Sequence[str] = ()
+    data_types: Sequence[str] | None = None
+    job_timeout: timedelta | None = None
+    freshness: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """A neuron with all that a submission and a run need to know of its configuration."""
+
+    neuron: Neuron
+    shared: SharedConfig | None
+
+    def secrets(self, cipher: Cipher) -> dict[str, Any]:
+        """Return the secret values in clear, the neuron's own over the shared ones."""
+        stored = {**(self.shared.secrets if self.shared else {}), **self.neuron.secrets}
+        return {name: json.loads(cipher.decrypt(value)) for name, value in stored.items()}
+
+    def values(self, secrets: Mapping[str, Any]) -> dict[str, Any]:
+        """Return complete values, with the secrets that are given (none: for showing and for checks)."""
+        shared = self.shared.configuration if self.shared else {}
+        return configuration.complete(self.neuron.definition, shared, self.neuron.configuration, secrets)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a hash of what decides on a report: definition, image and configuration, secrets included."""
+        own, shared = self.neuron, self.shared
+        parts = [
+            own.definition.definition_id,
+            own.definition.fingerprint,
+            own.configuration,
+            own.secrets,
+            shared.configuration if shared else None,
+            shared.secrets if shared else None,
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+async def enable(tx: Transaction, new: NewNeuron, cipher: Cipher) -> Neuron:
+    """Enable a definition for an organization. No runner or image need be there yet.
+
+    Raises:
+        NotFoundError: no such definition, or another's organization.
+        ConflictError: the organization has a neuron of that name.
+        InvalidInputError: the configuration is not what the definition asks for.
+    """
+    tx.principal.require(Permission.NEURON_MANAGE)
+    organization = await organizations.named_or_own(tx, new.organization)
+    definition = await definitions.get(tx, new.definition_id)
+    name = text.check(new.name if new.name is not None else definition.definition_id, "name", longest=256)
+    if await find(tx, definition.type, name, organization.id) is not None:
+        raise ConflictError(f"organization {organization.name} has a neuron {name} already", field=("name",))
+    values = configuration.check(configuration.all_items(definition), new.configuration)
+    neuron = Neuron(
+        organization_id=organization.id,
+        definition_pk=definition.id,
+        type=definition.type,
+        name=name,
+        worker_id=worker_id(organization.name, name, definition.type),
+        configuration=dict(values.plain),
+        secrets=_encrypt(values.secret, cipher),
+        data_types=_data_types(new.data_types),
+        job_timeout=_positive(new.job_timeout) or _minutes(values.plain.get("jobTimeout")),
+        freshness=new.freshness if new.freshness is not None else _minutes(values.plain.get("jobCache")),
+        enabled_by_id=tx.principal.user_id,
+    )
+    neuron.definition = definition
+    await _check_required(tx, neuron)
+    tx.session.add(neuron)
+    await tx.flush()
+    return neuron
+
+
+async def update(tx: Transaction, neuron_id: int, change: NeuronChange, cipher: Cipher) -> Neuron:
+    """Change a neuron, or upgrade it to another version of its definition with its configuration kept.
+
+    Raises:
+        InvalidInputError: the configuration is not what the (new) definition asks for.
+    """
+    tx.principal.require(Permission.NEURON_MANAGE)
+    neuron = await get(tx, neuron_id)
+    if change.definition_id is not None:
+        await _upgrade(tx, neuron, change.definition_id)
+    items = configuration.all_items(neuron.definition)
+    neuron.configuration, neuron.secrets = merge(
+        items, neuron.configuration, neuron.secrets, change.configuration, change.clear_secrets, cipher
+    )
+    if change.name is not None and change.name != neuron.name:
+        await _rename(tx, neuron, change.name)
+    if change.data_types is not None:
+        neuron.data_types = _data_types(change.data_types)
+    if change.job_timeout is not None:
+        neuron.job_timeout = _positive(change.job_timeout)
+    if change.freshness is not None:
+        neuron.freshness = change.freshness
+    await _check_required(tx, neuron)
+    await tx.flush()
+    return neuron
+
+
+async def disable(tx: Transaction, neuron_id: int) -> Neuron:
+    """Disable a neuron: its configuration is gone, its jobs and reports stay. What waits for it will fail."""
+    tx.principal.require(Permission.NEURON_MANAGE)
+    neuron = await get(tx, neuron_id)
+    await tx.session.execute(delete(Neuron).where(Neuron.id == neuron.id))  # type: ignore[arg-type]
+    return neuron
+
+
+async def get(tx: Transaction, neuron_id: int) -> Neuron:
+    """Return a visible neuron with its definition, or raise NotFoundError."""
+    neuron = (await tx.session.scalars(_query().where(Neuron.id == neuron_id))).one_or_none()  # type: ignore[arg-type]
+    if neuron is None:
+        raise NotFoundError("there is no such neuron")
+    return neuron
+
+
+async def find(tx: Transaction, kind: NeuronType, name: str, organization_id: int | None = None) -> Neuron | None:
+    """Return a neuron by name: of the caller's own organization, unless another one is given."""
+    owner = organization_id if organization_id is not None else tx.principal.organization_id
+    query = _query().where(Neuron.type == kind, Neuron.name == name, Neuron.organization_id == owner)  # type: ignore[arg-type]
+    return (await tx.session.scalars(query)).one_or_none()
+
+
+async def find_own(tx: Transaction, kind: NeuronType, name: str) -> Neuron | None:
+    """Return a neuron of the caller's organization by name, or None."""
+    tx.principal.require(Permission.READ)
+    return await find(tx, kind, name)
+
+
+async def list_page(
+    tx: Transaction,
+    kind: NeuronType,
+    request: page.PageRequest,
+    *,
+    data_type: str | None = None,
+    name: str | None = None,
+    organization_id: int | None = None,
+) -> page.Page[Neuron]:
+    """Page through an organization's neurons by name."""
+    tx.principal.require(Permission.READ)
+    owner = organization_id if organization_id is not None else tx.principal.organization_id
+    query = _query().where(Neuron.type == kind, Neuron.organization_id == owner)  # type: ignore[arg-type]
+    if data_type is not None:
+        query = query.where(takes(data_type))
+    if name is not None:
+        query = query.where(Neuron.name == name)  # type: ignore[arg-type]
+    return await page.read(tx, query, _BY_NAME, request)
+
+
+async def list_by_id(tx: Transaction, ids: Sequence[int]) -> Sequence[Neuron]:
+    """Return the visible neurons among some."""
+    return (await tx.session.scalars(_query().where(Neuron.id.in_(ids)))).all()  # type: ignore[attr-defined]
+
+
+async def list_by_definition(tx: Transaction, definition_pks: Sequence[int]) -> Sequence[Neuron]:
+    """Return the neurons of the caller's organization that were enabled from some definitions."""
+    own = _query().where(Neuron.organization_id == tx.principal.organization_id)  # type: ignore[arg-type]
+    return (await tx.session.scalars(own.where(Neuron.definition_pk.in_(definition_pks)))).all()  # type: ignore[attr-defined]
+
+
+async def configured(tx: Transaction, neurons: Iterable[Neuron]) -> list[Configured]:
+    """Join neurons with the shared configurations of their baseConfigs, in one statement."""
+    rows = list(neurons)
+    wanted = {(n.organization_id, n.definition.base_config) for n in rows}
+    same = [
+        and_(SharedConfig.organization_id == org, SharedConfig.base_config == name)  # type: ignore[arg-type]
+        for org, name in wanted
+    ]
+    found = (await tx.session.scalars(select(SharedConfig).where(or_(*same)))).all() if same else []
+    shared = {(row.organization_id, row.base_config): row for row in found}
+    return [Configured(n, shared.get((n.organization_id, n.definition.base_config))) for n in rows]
+
+
+def takes(data_type: str) -> ColumnElement[bool]:
+    """Return the condition that a neuron takes a data type."""
+    own = func.coalesce(Neuron.data_types, Definition.data_types, type_=ARRAY(String))
+    return own.any(cast(data_type, String))  # type: ignore[no-any-return]
+
+
+def data_types(neuron: Neuron) -> list[str]:
+    """Return what a neuron takes: its own list, else its definition's."""
+    return neuron.definition.data_types if neuron.data_types is None else neuron.data_types
+
+
+def worker_id(organization: str, name: str, kind: NeuronType) -> str:
+    """Return Cortex's id of a worker, which TheHive stores."""
+    return hashlib.md5(f"{organization}_{name}_{kind.value}".encode(), usedforsecurity=False).hexdigest()
+
+
+def merge(  # noqa: PLR0913 a pure function of two stored and two given things
+    items: Iterable[ParsedItem],
+    plain: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    given: Mapping[str, Any],
+    cleared: Iterable[str],
+    cipher: Cipher,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Merge given values into stored ones, by key; return plain and encrypted ones."""
+    known = {item.name: item for item in items}
+    values = configuration.check(known.values(), given)
+    unset = {name for name, value in given.items() if value is None and not known[name].secret}
+    cleared = set(cleared)
+    if unknown := cleared - known.keys():
+        raise InvalidInputError(f"there is no configuration item {min(unknown)}", field=("clearSecrets",))
+    merged = {name: value for name, value in {**plain, **values.plain}.items() if name not in unset}
+    kept = {name: value for name, value in secrets.items() if name not in cleared}
+    return merged, {**kept, **_encrypt(values.secret, cipher)}
+
+
+def with_definition() -> ExecutableOption:
+    """Return the option that loads the joined definition along with a neuron."""
+    return contains_eager(Neuron.definition)  # type: ignore[arg-type]
+
+
+def _query() -> Select[tuple[Neuron]]:
+    return select(Neuron).join(Neuron.definition).options(with_definition())  # type: ignore[arg-type]
+
+
+async def _upgrade(tx: Transaction, neuron: Neuron, definition_id: str) -> None:
+    definition = await definitions.get(tx, definition_id)
+    if definition.type is not neuron.type or definition.name != neuron.definition.name:
+        raise InvalidInputError(f"{definition_id} is not a version of {neuron.definition.name}", field=("definition",))
+    follows = neuron.name == neuron.definition.definition_id
+    neuron.definition = definition
+    neuron.definition_pk = definition.id
+    known = {item.name: item for item in configuration.all_items(definition)}
+    neuron.configuration = {name: v for name, v in neuron.configuration.items() if name in known}
+    neuron.secrets = {name: v for name, v in neuron.secrets.items() if name in known}
+    if follows:
+        await _rename(tx, neuron, definition.definition_id)
+
+
+async def _rename(tx: Transaction, neuron: Neuron, name: str) -> None:
+    text.check(name, "name", longest=256)
+    if await find(tx, neuron.type, name, neuron.organization_id) is not None:
+        raise ConflictError(f"there is a neuron {name} already", field=("name",))
+    neuron.name = name
+
+
+async def _check_required(tx: Transaction, neuron: Neuron) -> None:
+    with tx.session.no_autoflush:
+        (whole,) = await configured(tx, [neuron])
+    shared = whole.shared
+    present = {*neuron.configuration, *neuron.secrets, *neuron.definition.config}
+    present |= {*shared.configuration, *shared.secrets} if shared else set()
+    configuration.check_required(configuration.all_items(neuron.definition), present)
+
+
+def _encrypt(values: Mapping[str, Any], cipher: Cipher) -> dict[str, str]:
+    return {name: cipher.encrypt(json.dumps(value)) for name, value in values.items()}
+
+
+def _data_types(given: Sequence[str] | None) -> list[str] | None:
+    return [text.check(name, "dataTypes", longest=128) for name in given] if given else None
+
+
+def _positive(value: timedelta | None) -> timedelta | None:
+    if value is not None and value <= timedelta(0):
+        raise InvalidInputError("a job's timeout is longer than 0 seconds", field=("jobTimeout",))
+    return value
+
+
+def _minutes(value: Any) -> timedelta | None:
+    return timedelta(minutes=value) if value else None
+
+

@@ -1,0 +1,121 @@
+"""Observables: every distinct value or file that an organization has submitted."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from cortexql.errors import NotFoundError
+from cortexql.models import Level, Observable, Report
+from cortexql.principal import Permission
+from cortexql.services import page
+from cortexql.transaction import Transaction
+
+_NEWEST = page.Keyset("observables", (Observable.last_seen, Observable.id), descending=True)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class ObservableKey:
+    """What makes an observable distinct: its type, and the SHA-256 of its value or file."""
+
+    data_type: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObservableFilter:
+    """Which observables; None does not narrow."""
+
+    data_types: Sequence[str] | None = None
+    data: str | None = None
+    search: str | None = None
+    verdicts: Sequence[Level] | None = None
+    since: datetime | None = None
+
+
+def digest(data: str) -> str:
+    """Return the SHA-256 of a value."""
+    return hashlib.sha256(data.encode()).hexdigest()
+
+
+async def see(
+    tx: Transaction, organization_id: int, seen: Mapping[ObservableKey, tuple[str | None, int | None]]
+) -> dict[ObservableKey, int]:
+    """Record that observables (value, attachment) were seen now, in one statement; return their ids."""
+    if not seen:
+        return {}
+    # In one order: two submissions of the same observables wait for each other instead of deadlocking.
+    rows = [
+        {
+            "organization_id": organization_id,
+            "data_type": key.data_type,
+            "digest": key.digest,
+            "data": seen[key][0],
+            "attachment_id": seen[key][1],
+        }
+        for key in sorted(seen, key=lambda item: (item.data_type, item.digest))
+    ]
+    statement = insert(Observable)
+    statement = statement.on_conflict_do_update(
+        index_elements=["organization_id", "data_type", "digest"],
+        set_={"last_seen": func.now(), "attachment_id": statement.excluded.attachment_id},
+    ).returning(Observable.id, Observable.data_type, Observable.digest)  # type: ignore[call-overload]
+    result = await tx.session.execute(statement, rows)
+    return {ObservableKey(data_type, found): id_ for id_, data_type, found in result.all()}
+
+
+async def get(tx: Transaction, observable_id: int) -> Observable:
+    """Return an observable, or raise NotFoundError."""
+    tx.principal.require(Permission.READ)
+    query = select(Observable).where(Observable.id == observable_id)  # type: ignore[arg-type]
+    observable = (await tx.session.scalars(query)).one_or_none()
+    if observable is None:
+        raise NotFoundError("there is no such observable")
+    return observable
+
+
+async def list_page(
+    tx: Transaction, wanted: ObservableFilter, request: page.PageRequest
+) -> page.Page[Observable]:
+    """Page through observables, last seen first."""
+    tx.principal.require(Permission.READ)
+    return await page.read(tx, _select(wanted), _NEWEST, request)
+
+
+def verdict_of(levels: Sequence[Level | None]) -> Level | None:
+    """Return the worst of some levels."""
+    order = list(Level)
+    return max((level for level in levels if level is not None), key=order.index, default=None)
+
+
+def _select(wanted: ObservableFilter) -> Select[tuple[Observable]]:
+    query = select(Observable)
+    if wanted.data_types is not None:
+        query = query.where(Observable.data_type.in_(wanted.data_types))  # type: ignore[attr-defined]
+    if wanted.data is not None:
+        query = query.where(Observable.digest == digest(wanted.data))  # type: ignore[arg-type]
+    if wanted.search:
+        query = query.where(Observable.data.icontains(wanted.search, autoescape=True))  # type: ignore[union-attr]
+    if wanted.since is not None:
+        query = query.where(Observable.last_seen >= wanted.since)  # type: ignore[arg-type]
+    if wanted.verdicts is not None:
+        query = query.where(_worst_level().in_(wanted.verdicts))
+    return query
+
+
+def _worst_level():  # type: ignore[no-untyped-def] # noqa: ANN202 SQLAlchemy's type of a case has no short name
+    """Return the worst level of the latest report of every analyzer, as a scalar subquery."""
+    order = {level.value: position for position, level in enumerate(Level)}
+    latest = (
+        select(Report.level)
+        .distinct(Report.neuron_name)  # type: ignore[arg-type]
+        .where(Report.observable_id == Observable.id)  # type: ignore[arg-type]
+        .order_by(Report.neuron_name, Report.id.desc())  # type: ignore[attr-defined]
+        .correlate(Observable)
+        .subquery()
+    )
+    worst = func.array_position(list(order), latest.c.level).desc().nulls_last()
+    return select(latest.c.level).order_by(worst).limit(1).scalar_subquery()

@@ -1,0 +1,96 @@
+"""Organizations: create, change, lock."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from cortexql.errors import ConflictError, InvalidInputError, NotFoundError
+from cortexql.models import Organization, OrganizationStatus
+from cortexql.principal import Permission
+from cortexql.services import page, text
+from cortexql.transaction import Transaction
+
+# The organization of those who run the instance; it has no tenant's work and cannot be locked.
+FIRST = "cortex"
+_BY_NAME = page.Keyset("organizations", (Organization.name,))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationChange:
+    """What to change; None leaves as it is."""
+
+    description: str | None = None
+    status: OrganizationStatus | None = None
+
+
+async def create(tx: Transaction, name: str, description: str) -> Organization:
+    """Create an active organization.
+
+    Raises:
+        ConflictError: the name is taken.
+    """
+    tx.principal.require(Permission.INSTANCE_MANAGE)
+    text.check(name, "name", longest=128)
+    text.check(description, "description", longest=4096, empty=True)
+    if await find(tx, name) is not None:
+        raise ConflictError(f"organization {name} exists already", field=("name",))
+    organization = Organization(name=name, description=description)
+    tx.session.add(organization)
+    await tx.flush()
+    return organization
+
+
+async def update(tx: Transaction, name: str, change: OrganizationChange) -> Organization:
+    """Change or lock an organization.
+
+    Raises:
+        NotFoundError: there is no such organization.
+        InvalidInputError: the instance's own organization was to be locked.
+    """
+    tx.principal.require(Permission.INSTANCE_MANAGE)
+    organization = await get(tx, name)
+    if change.status is OrganizationStatus.LOCKED and name == FIRST:
+        raise InvalidInputError("the instance's own organization cannot be locked", field=("status",))
+    if change.description is not None:
+        organization.description = text.check(change.description, "description", longest=4096, empty=True)
+    if change.status is not None:
+        organization.status = change.status
+    await tx.flush()
+    if organization.status is OrganizationStatus.ACTIVE:
+        tx.wake()
+    return organization
+
+
+async def get(tx: Transaction, name: str) -> Organization:
+    """Return a visible organization by name, or raise NotFoundError."""
+    organization = await find(tx, name)
+    if organization is None:
+        raise NotFoundError(f"there is no organization {name}")
+    return organization
+
+
+async def find(tx: Transaction, name: str) -> Organization | None:
+    """Return a visible organization by name, or None."""
+    return (await tx.session.scalars(select(Organization).where(Organization.name == name))).one_or_none()
+
+
+async def named_or_own(tx: Transaction, name: str | None) -> Organization:
+    """Return the organization that an input names, or the caller's; another's is NotFoundError."""
+    query = select(Organization)
+    if name is not None:
+        query = query.where(Organization.name == name)
+    elif tx.principal.organization_id is not None:
+        query = query.where(Organization.id == tx.principal.organization_id)
+    else:
+        raise InvalidInputError("name an organization", field=("organization",))
+    organization = (await tx.session.scalars(query)).one_or_none()
+    if organization is None:
+        raise NotFoundError(f"there is no organization {name}", field=("organization",))
+    return organization
+
+
+async def list_page(tx: Transaction, request: page.PageRequest) -> page.Page[Organization]:
+    """Page through the visible organizations by name."""
+    return await page.read(tx, select(Organization), _BY_NAME, request)
+
+

@@ -1,0 +1,441 @@
+"""Budgets: take one of each that covers a submission, in one atomic step; refuse, or say from when it may run.
+
+A budget's row is locked while it is counted, narrow ones before wide ones (neuron, baseConfig, instance), so that
+two submissions never deadlock and never overspend. Windows of hours, days and months are calendar ones in UTC, as
+vendors count; those of seconds and minutes slide. A submission that waits is charged at the time when it may run.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from cortexql.errors import ForbiddenError, InvalidInputError, NotFoundError, QuotaExceededError
+from cortexql.models import Neuron, Quota, QuotaCharge, QuotaPacing, QuotaUse, RateUnit
+from cortexql.principal import Permission
+from cortexql.services import neurons, organizations
+from cortexql.transaction import Transaction
+
+_SLIDING = {RateUnit.SECOND: timedelta(seconds=1), RateUnit.MINUTE: timedelta(minutes=1)}
+_MAX_LIMIT = 2**31 - 1
+# Windows that a job may wait through; beyond that something is wrong with the budget.
+_MAX_WINDOWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaSetting:
+    """A limit to set, or with `max_jobs` None to lift, on exactly one of `neuron_id` and `base_config`."""
+
+    unit: RateUnit
+    max_jobs: int | None
+    organization: str | None = None
+    neuron_id: int | None = None
+    base_config: str | None = None
+    pacing: QuotaPacing = QuotaPacing.REJECT
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A budget as it stands."""
+
+    quota: Quota
+    limit: int
+    used: int
+    resets_at: datetime
+    allocated: int | None
+
+    @property
+    def remaining(self) -> int:
+        return max(self.limit - self.used, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Leave to run from a time on (None: now), and what was taken for it."""
+
+    not_before: datetime | None = None
+    charges: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(slots=True)
+class _Account:
+    """A locked budget, with what is counted in it so far and what this transaction adds."""
+
+    quota: Quota
+    pooled: bool
+    pool: int
+    now: datetime
+    used: dict[datetime, list[int]] = field(default_factory=dict)
+    charges: list[tuple[datetime, bool]] = field(default_factory=list)
+    added: list[datetime] = field(default_factory=list)
+
+    def earliest(self, at: datetime) -> datetime | None:
+        """Return when, from `at` on, there is room for one; None: never."""
+        if self.quota.max_jobs == 0 or (self.pooled and self.pool <= 0):
+            return None
+        if span := _SLIDING.get(self.quota.unit):
+            return self._earliest_sliding(at, span)
+        return self._earliest_calendar(at)
+
+    def _earliest_sliding(self, at: datetime, span: timedelta) -> datetime:
+        everyone = [moment for moment, _ in self.charges]
+        times = [(everyone, self.quota.max_jobs)]
+        if self.pooled:
+            times.append(([moment for moment, pooled in self.charges if pooled], self.pool))
+        for moments, limit in times:
+            if len(moments) >= limit:
+                at = max(at, moments[-limit] + span)
+        return at
+
+    def _earliest_calendar(self, at: datetime) -> datetime | None:
+        for _ in range(_MAX_WINDOWS):
+            start = window_start(at, self.quota.unit)
+            used, pooled = self.used.get(start, [0, 0])
+            if used < self.quota.max_jobs and not (self.pooled and pooled >= self.pool):
+                return at
+            at = window_end(start, self.quota.unit)
+        return None
+
+    def take(self, at: datetime) -> None:
+        """Count one at a time that `earliest` gave."""
+        if self.quota.unit in _SLIDING:
+            self.charges.append((at, self.pooled))
+            self.charges.sort()
+        else:
+            counts = self.used.setdefault(window_start(at, self.quota.unit), [0, 0])
+            counts[0] += 1
+            counts[1] += self.pooled
+        self.added.append(at)
+
+
+class Budgets:
+    """The budgets that cover some neurons of one organization, locked until the transaction ends."""
+
+    def __init__(self, accounts: Sequence[_Account], now: datetime) -> None:
+        """Hold locked accounts; made by `lock`."""
+        self._accounts = accounts
+        self._now = now
+
+    def take(self, neuron: Neuron) -> Grant:
+        """Take one of every budget that covers the neuron, or of none.
+
+        Raises:
+            QuotaExceededError: a budget that does not pace has none left; it says which and until when.
+        """
+        covering = [account for account in self._accounts if _covers(account.quota, neuron)]
+        if not covering:
+            return Grant()
+        at = self._agree(covering, neuron)
+        charges: list[dict[str, Any]] = []
+        for account in covering:
+            account.take(at)
+            charges.append({"quota": account.quota.id, "at": at.isoformat(), "pooled": account.pooled})
+        return Grant(at if at > self._now else None, tuple(charges))
+
+    def _agree(self, covering: Sequence[_Account], neuron: Neuron) -> datetime:
+        at = self._now
+        while True:
+            before = at
+            for account in covering:
+                earliest = account.earliest(at)
+                if earliest is None or (earliest > at and account.quota.pacing is QuotaPacing.REJECT):
+                    raise _exceeded(account.quota, neuron, earliest)
+                at = earliest
+            if at == before:
+                return at
+
+    async def write(self, tx: Transaction) -> None:
+        """Store what was taken: a statement a budget."""
+        for account in self._accounts:
+            await _write(tx, account)
+
+
+async def lock(tx: Transaction, organization_id: int, covered: Iterable[Neuron]) -> Budgets:
+    """Lock and read the budgets that cover neurons of one organization."""
+    rows = list(covered)
+    names = {neuron.definition.base_config for neuron in rows}
+    which = or_(
+        Quota.neuron_id.in_([neuron.id for neuron in rows]),  # type: ignore[union-attr]
+        and_(Quota.base_config.in_(names), Quota.organization_id == organization_id),  # type: ignore[union-attr,arg-type]
+        and_(Quota.base_config.in_(names), Quota.organization_id.is_(None)),  # type: ignore[union-attr]
+    )
+    narrow_first = [Quota.neuron_id.is_(None), Quota.organization_id.is_(None), Quota.id]  # type: ignore[union-attr]
+    query = select(Quota).where(which).order_by(*narrow_first).with_for_update()
+    found = (await tx.session.scalars(query)).all()
+    now = (await tx.session.scalars(select(func.clock_timestamp()))).one()
+    accounts = [await _read(tx, quota, organization_id, now) for quota in found]
+    return Budgets(accounts, now)
+
+
+async def give_back(tx: Transaction, charges: Iterable[Mapping[str, Any]]) -> None:
+    """Undo what jobs that never started had taken."""
+    for charge in sorted(charges, key=lambda item: (item["quota"], item["at"])):
+        at, pooled = datetime.fromisoformat(charge["at"]), charge["pooled"]
+        quota = (await tx.session.scalars(select(Quota).where(Quota.id == charge["quota"]))).one_or_none()  # type: ignore[arg-type]
+        if quota is None:
+            continue
+        if quota.unit in _SLIDING:
+            one = select(QuotaCharge.id).where(
+                QuotaCharge.quota_id == quota.id,  # type: ignore[arg-type]
+                QuotaCharge.at == at,  # type: ignore[arg-type]
+                QuotaCharge.pooled == pooled,  # type: ignore[arg-type]
+            )
+            await tx.session.execute(delete(QuotaCharge).where(QuotaCharge.id.in_(one.limit(1))))  # type: ignore[attr-defined]
+        else:
+            window = (QuotaUse.quota_id == quota.id) & (QuotaUse.window_start == window_start(at, quota.unit))
+            less = {"used": func.greatest(QuotaUse.used - 1, 0), "pooled": func.greatest(QuotaUse.pooled - pooled, 0)}
+            await tx.session.execute(update(QuotaUse).where(window).values(less))  # type: ignore[arg-type]
+
+
+async def set_limit(tx: Transaction, setting: QuotaSetting) -> Quota | None:
+    """Set or lift a budget; what was used of it stays counted. Returns None when it was lifted.
+
+    Raises:
+        NotFoundError: another's organization or neuron.
+        ForbiddenError: an orgadmin sets more than a limit on an own neuron.
+        InvalidInputError: not exactly one thing to limit, or a limit that is none.
+    """
+    tx.principal.require(Permission.NEURON_MANAGE)
+    if (setting.neuron_id is None) == (setting.base_config is None):
+        raise InvalidInputError("give exactly one of neuron and baseConfig", field=("neuron",))
+    if setting.max_jobs is not None and not 0 <= setting.max_jobs <= _MAX_LIMIT:
+        raise InvalidInputError("a limit is a whole number from 0", field=("limit",))
+    by_superadmin = tx.principal.may(Permission.INSTANCE_MANAGE)
+    if setting.neuron_id is None and not by_superadmin:
+        if setting.organization is not None:
+            await organizations.named_or_own(tx, setting.organization)
+        raise ForbiddenError("only a superadmin sets budgets of a baseConfig; an orgadmin limits own neurons")
+    organization_id = await _organization_id(tx, setting)
+    values = {
+        "organization_id": organization_id,
+        "neuron_id": setting.neuron_id,
+        "base_config": setting.base_config,
+        "unit": setting.unit,
+        "by_superadmin": by_superadmin,
+    }
+    same = and_(*[getattr(Quota, name).is_not_distinct_from(value) for name, value in values.items()])
+    quota = (await tx.session.scalars(select(Quota).where(same).with_for_update())).one_or_none()
+    if setting.max_jobs is None:
+        if quota is not None:
+            await tx.session.delete(quota)
+        return None
+    quota = quota or Quota(**values, max_jobs=0)
+    quota.max_jobs, quota.pacing = setting.max_jobs, setting.pacing
+    tx.session.add(quota)
+    await tx.flush()
+    await _check_allocations(tx, quota)
+    return quota
+
+
+async def usages(tx: Transaction, organization: str | None = None) -> list[Usage]:
+    """Return the budgets that bind an organization; a superadmin who names none sees all.
+
+    What an instance budget leaves to organizations without one of their own is shown to these as that rest;
+    an organization that has its own sees only that.
+    """
+    tx.principal.require(Permission.READ)
+    own = tx.principal.organization_id
+    query = select(Quota)
+    if organization is not None or not tx.principal.is_superadmin:
+        own = (await organizations.named_or_own(tx, organization)).id
+        query = query.where(or_(Quota.organization_id == own, Quota.organization_id.is_(None)))  # type: ignore[arg-type,union-attr]
+    return await _usages(tx, query, own)
+
+
+async def usages_of_neurons(tx: Transaction, covered: Sequence[Neuron]) -> dict[int, list[Usage]]:
+    """Return, for each neuron, the budgets that cover it."""
+    names = {neuron.definition.base_config for neuron in covered}
+    ids = [neuron.id for neuron in covered]
+    query = select(Quota).where(or_(Quota.neuron_id.in_(ids), Quota.base_config.in_(names)))  # type: ignore[union-attr]
+    found: dict[int, list[Usage]] = {}
+    for organization_id in sorted({neuron.organization_id for neuron in covered}):
+        of = or_(Quota.organization_id == organization_id, Quota.organization_id.is_(None))  # type: ignore[arg-type,union-attr]
+        here = await _usages(tx, query.where(of), organization_id)
+        for neuron in covered:
+            if neuron.organization_id == organization_id:
+                found[neuron.id] = [usage for usage in here if _covers(usage.quota, neuron)]
+    return found
+
+
+async def usage(tx: Transaction, quota: Quota) -> Usage | None:
+    """Return one budget as it stands."""
+    now = (await tx.session.scalars(select(func.now()))).one()
+    return await _usage(tx, quota, tx.principal.organization_id, now)
+
+
+async def _usages(tx: Transaction, query: Select[tuple[Quota]], viewer: int | None) -> list[Usage]:
+    order = (Quota.base_config, Quota.neuron_id, Quota.organization_id, Quota.id)
+    rows = (await tx.session.scalars(query.order_by(*order))).all()  # type: ignore[arg-type]
+    now = (await tx.session.scalars(select(func.now()))).one()
+    found = [await _usage(tx, quota, viewer, now) for quota in rows]
+    return [usage for usage in found if usage is not None]
+
+
+def window_start(at: datetime, unit: RateUnit) -> datetime:
+    """Return the calendar window of a time, in UTC."""
+    start = at.replace(minute=0, second=0, microsecond=0)
+    if unit is RateUnit.HOUR:
+        return start
+    start = start.replace(hour=0)
+    return start if unit is RateUnit.DAY else start.replace(day=1)
+
+
+def window_end(start: datetime, unit: RateUnit) -> datetime:
+    """Return the start of the window after this one."""
+    if unit is RateUnit.MONTH:
+        return (start + timedelta(days=32)).replace(day=1)
+    return start + (timedelta(hours=1) if unit is RateUnit.HOUR else timedelta(days=1))
+
+
+async def _organization_id(tx: Transaction, setting: QuotaSetting) -> int | None:
+    if setting.neuron_id is not None:
+        neuron = await neurons.get(tx, setting.neuron_id)
+        if setting.organization is not None:
+            named = await organizations.named_or_own(tx, setting.organization)
+            if named.id != neuron.organization_id:
+                raise NotFoundError("the organization has no such neuron", field=("neuron",))
+        return neuron.organization_id
+    if setting.organization is None:
+        return None
+    return (await organizations.named_or_own(tx, setting.organization)).id
+
+
+async def _check_allocations(tx: Transaction, quota: Quota) -> None:
+    """Raise InvalidInputError when organizations' budgets would take more than the instance has."""
+    if quota.base_config is None:
+        return
+    same = and_(Quota.base_config == quota.base_config, Quota.unit == quota.unit, Quota.organization_id.is_(None))  # type: ignore[arg-type,union-attr]
+    instance = (await tx.session.scalars(select(Quota.max_jobs).where(same))).one_or_none()
+    allocated, _ = await _shares(tx, quota, None)
+    if instance is not None and allocated > instance:
+        raise InvalidInputError(
+            f"organizations would have {allocated} of the instance's {instance} a {quota.unit.value} on {quota.base_config}",
+            field=("limit",),
+        )
+
+
+def _covers(quota: Quota, neuron: Neuron) -> bool:
+    if quota.neuron_id is not None:
+        return quota.neuron_id == neuron.id
+    return quota.base_config == neuron.definition.base_config
+
+
+async def _read(tx: Transaction, quota: Quota, organization_id: int, now: datetime) -> _Account:
+    pooled, allocated = await _allocation(tx, quota, organization_id)
+    account = _Account(quota, pooled=pooled, pool=quota.max_jobs - allocated, now=now)
+    if span := _SLIDING.get(quota.unit):
+        query = select(QuotaCharge.at, QuotaCharge.pooled).where(
+            QuotaCharge.quota_id == quota.id,  # type: ignore[arg-type]
+            QuotaCharge.at > now - span,  # type: ignore[arg-type]
+        )
+        rows = (await tx.session.execute(query.order_by(QuotaCharge.at))).all()  # type: ignore[arg-type]
+        account.charges = [(at, was_pooled) for at, was_pooled in rows]
+    else:
+        windows = select(QuotaUse).where(
+            QuotaUse.quota_id == quota.id,  # type: ignore[arg-type]
+            QuotaUse.window_start >= window_start(now, quota.unit),  # type: ignore[arg-type]
+        )
+        for use in (await tx.session.scalars(windows)).all():
+            account.used[use.window_start] = [use.used, use.pooled]
+    return account
+
+
+async def _allocation(tx: Transaction, quota: Quota, organization_id: int | None) -> tuple[bool, int]:
+    """Return whether the organization lives off the rest of an instance budget, and what others have of it."""
+    if quota.organization_id is not None:
+        return False, 0
+    total, own = await _shares(tx, quota, organization_id)
+    return own is None, total
+
+
+async def _shares(tx: Transaction, quota: Quota, organization_id: int | None) -> tuple[int, int | None]:
+    # A function of the database: a tenant's own session sees no other organization's budget, only their sum.
+    row = (
+        await tx.session.execute(
+            select(
+                func.quota_allocated(quota.base_config, quota.unit.value),
+                select(Quota.max_jobs)
+                .where(_is_allocation(quota), Quota.organization_id == organization_id)  # type: ignore[arg-type]
+                .scalar_subquery(),
+            )
+        )
+    ).one()
+    return int(row[0]), row[1]
+
+
+def _is_allocation(quota: Quota) -> ColumnElement[bool]:
+    return and_(
+        Quota.base_config == quota.base_config,  # type: ignore[arg-type]
+        Quota.unit == quota.unit,  # type: ignore[arg-type]
+        Quota.organization_id.is_not(None),  # type: ignore[union-attr]
+        Quota.by_superadmin.is_(True),  # type: ignore[attr-defined]
+    )
+
+
+async def _write(tx: Transaction, account: _Account) -> None:
+    if not account.added:
+        return
+    quota = account.quota
+    if span := _SLIDING.get(quota.unit):
+        rows = [{"quota_id": quota.id, "at": at, "pooled": account.pooled} for at in account.added]
+        await tx.session.execute(insert(QuotaCharge), rows)
+        old = (QuotaCharge.quota_id == quota.id) & (QuotaCharge.at < account.now - 2 * span)
+        await tx.session.execute(delete(QuotaCharge).where(old))  # type: ignore[arg-type]
+        return
+    starts = {window_start(at, quota.unit) for at in account.added}
+    values = [
+        {"quota_id": quota.id, "window_start": s, "used": account.used[s][0], "pooled": account.used[s][1]}
+        for s in sorted(starts)
+    ]
+    statement = insert(QuotaUse)
+    statement = statement.on_conflict_do_update(
+        index_elements=["quota_id", "window_start"],
+        set_={"used": statement.excluded.used, "pooled": statement.excluded.pooled},
+    )
+    await tx.session.execute(statement, values)
+
+
+async def _usage(tx: Transaction, quota: Quota, viewer: int | None, now: datetime) -> Usage | None:
+    if quota.organization_id is not None:
+        used = await _used(tx, quota, now, pooled=False)
+        return Usage(quota, quota.max_jobs, used, _resets(now, quota.unit), None)
+    total, own = await _shares(tx, quota, viewer)
+    if tx.principal.is_superadmin:
+        used = await _used(tx, quota, now, pooled=False)
+        return Usage(quota, quota.max_jobs, used, _resets(now, quota.unit), total)
+    if own is not None:
+        return None
+    used = await _used(tx, quota, now, pooled=True)
+    return Usage(quota, max(quota.max_jobs - total, 0), used, _resets(now, quota.unit), None)
+
+
+async def _used(tx: Transaction, quota: Quota, now: datetime, *, pooled: bool) -> int:
+    if span := _SLIDING.get(quota.unit):
+        query = select(func.count(QuotaCharge.id)).where(
+            QuotaCharge.quota_id == quota.id,  # type: ignore[arg-type]
+            QuotaCharge.at > now - span,  # type: ignore[arg-type]
+            QuotaCharge.at <= now,  # type: ignore[arg-type]
+        )
+        if pooled:
+            query = query.where(QuotaCharge.pooled.is_(True))  # type: ignore[attr-defined]
+        return (await tx.session.scalars(query)).one()
+    column = QuotaUse.pooled if pooled else QuotaUse.used
+    window = (QuotaUse.quota_id == quota.id) & (QuotaUse.window_start == window_start(now, quota.unit))
+    return (await tx.session.scalars(select(column).where(window))).one_or_none() or 0  # type: ignore[arg-type,call-overload]
+
+
+def _resets(now: datetime, unit: RateUnit) -> datetime:
+    if span := _SLIDING.get(unit):
+        return now + span
+    return window_end(window_start(now, unit), unit)
+
+
+def _exceeded(quota: Quota, neuron: Neuron, at: datetime | None) -> QuotaExceededError:
+    what = f"neuron {neuron.name}" if quota.neuron_id is not None else f"{quota.base_config}"
+    when = f"; it opens again at {at:%Y-%m-%d %H:%M:%S} UTC" if at else ""
+    return QuotaExceededError(
+        f"the quota of {quota.max_jobs} a {quota.unit.value} for {what} is used up{when}", retry_after=at
+    )

@@ -1,0 +1,193 @@
+"""Reports: store what a run gave, search what was found, and tell what changed since."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jsonpatch
+from sqlalchemy import String, cast, func, or_, select
+from sqlalchemy.orm import defer
+
+from cortexql import attachments as files
+from cortexql.errors import CortexError, NotFoundError
+from cortexql.models import Artifact, Job, Level, Observable, Report
+from cortexql.principal import Permission
+from cortexql.runner.report import ParsedArtifact, ParsedReport
+from cortexql.runner.workspace import OutputError, open_artifact
+from cortexql.services import observables, page
+from cortexql.transaction import Transaction
+
+_NEWEST = page.Keyset("reports", (Report.created_at, Report.id), descending=True)  # type: ignore[arg-type]
+_OF_OBSERVABLE = page.Keyset("reports of an observable", (Report.id,), descending=True)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFilter:
+    """Which reports; None does not narrow."""
+
+    analyzer: str | None = None
+    data_type: str | None = None
+    data: str | None = None
+    levels: Sequence[Level] | None = None
+    search: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    observable_id: int | None = None
+
+
+async def store(
+    tx: Transaction, job: Job, parsed: ParsedReport, folder: Path | None, *, max_file_bytes: int
+) -> Report:
+    """Store a report with its artifacts; a file that is missing or too large loses its artifact, not the report."""
+    report = Report(
+        organization_id=job.organization_id,
+        job_id=job.id,
+        observable_id=job.observable_id,
+        neuron_name=job.neuron_name,
+        data_type=job.data_type,
+        level=Level(parsed.level) if parsed.level else None,
+        taxonomies=[
+            {"level": t.level, "namespace": t.namespace, "predicate": t.predicate, "value": t.value}
+            for t in parsed.taxonomies
+        ],
+        operations=list(parsed.operations),
+        output=parsed.output,
+    )
+    tx.session.add(report)
+    await tx.flush()
+    report_id = report.id
+    for artifact in parsed.artifacts:
+        attachment_id = None
+        if artifact.file is not None:
+            attachment_id = await _store_file(tx, job.organization_id, artifact, folder, max_file_bytes)
+            if attachment_id is None:
+                continue
+        tx.session.add(_artifact(job.organization_id, report_id, artifact, attachment_id))
+    await tx.flush()
+    return report
+
+
+async def get(tx: Transaction, report_id: int) -> Report:
+    """Return a report, or raise NotFoundError."""
+    tx.principal.require(Permission.READ)
+    report = (await tx.session.scalars(_light().where(Report.id == report_id))).one_or_none()  # type: ignore[arg-type]
+    if report is None:
+        raise NotFoundError("there is no such report")
+    return report
+
+
+async def list_page(tx: Transaction, wanted: ReportFilter, request: page.PageRequest) -> page.Page[Report]:
+    """Page through reports, newest first."""
+    tx.principal.require(Permission.READ)
+    query = _light()
+    exact = (
+        (Report.neuron_name, wanted.analyzer),
+        (Report.data_type, wanted.data_type),
+        (Report.observable_id, wanted.observable_id),
+    )
+    for column, value in exact:
+        if value is not None:
+            query = query.where(column == value)  # type: ignore[arg-type]
+    if wanted.levels is not None:
+        query = query.where(Report.level.in_(wanted.levels))  # type: ignore[union-attr]
+    if wanted.since is not None:
+        query = query.where(Report.created_at >= wanted.since)  # type: ignore[arg-type]
+    if wanted.until is not None:
+        query = query.where(Report.created_at < wanted.until)  # type: ignore[arg-type]
+    if wanted.data is not None:
+        same = select(Observable.id).where(Observable.digest == observables.digest(wanted.data))  # type: ignore[call-overload,arg-type]
+        query = query.where(Report.observable_id.in_(same))  # type: ignore[union-attr]
+    if wanted.search:
+        named = select(Observable.id).where(Observable.data.icontains(wanted.search, autoescape=True))  # type: ignore[call-overload,union-attr]
+        said = cast(Report.taxonomies, String).icontains(wanted.search, autoescape=True)
+        query = query.where(or_(said, Report.neuron_name.icontains(wanted.search), Report.observable_id.in_(named)))  # type: ignore[attr-defined,union-attr]
+    keyset = _NEWEST if wanted.observable_id is None else _OF_OBSERVABLE
+    return await page.read(tx, query, keyset, request)
+
+
+async def list_by_id(tx: Transaction, ids: Sequence[int]) -> Sequence[Report]:
+    """Return the visible reports among some."""
+    return (await tx.session.scalars(_light().where(Report.id.in_(ids)))).all()  # type: ignore[attr-defined]
+
+
+async def list_of_jobs(tx: Transaction, job_ids: Sequence[int]) -> Sequence[Report]:
+    """Return the reports of some jobs."""
+    return (await tx.session.scalars(_light().where(Report.job_id.in_(job_ids)))).all()  # type: ignore[attr-defined]
+
+
+async def artifacts(tx: Transaction, report_ids: Sequence[int]) -> dict[int, list[Artifact]]:
+    """Return the artifacts of some reports, in the neurons' order."""
+    query = select(Artifact).where(Artifact.report_id.in_(report_ids)).order_by(Artifact.id)  # type: ignore[attr-defined,arg-type]
+    found: dict[int, list[Artifact]] = {id_: [] for id_ in report_ids}
+    for artifact in (await tx.session.scalars(query)).all():
+        found[artifact.report_id].append(artifact)
+    return found
+
+
+async def outputs(tx: Transaction, report_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return whole outputs: apart from the rows, since one may be 14 MB and lists do not show it."""
+    query = select(Report.id, Report.output).where(Report.id.in_(report_ids))  # type: ignore[call-overload,attr-defined]
+    return {report_id: output for report_id, output in (await tx.session.execute(query)).all()}
+
+
+async def latest(tx: Transaction, observable_ids: Sequence[int]) -> dict[int, list[Report]]:
+    """Return, for each observable, the latest report of every analyzer that has looked at it."""
+    query = _light().where(Report.observable_id.in_(observable_ids))  # type: ignore[union-attr]
+    query = query.distinct(Report.observable_id, Report.neuron_name)  # type: ignore[arg-type]
+    query = query.order_by(Report.observable_id, Report.neuron_name, Report.id.desc())  # type: ignore[arg-type,attr-defined]
+    found: dict[int, list[Report]] = {id_: [] for id_ in observable_ids}
+    for report in (await tx.session.scalars(query)).all():
+        found[report.observable_id or 0].append(report)
+    return found
+
+
+async def previous(tx: Transaction, report_ids: Sequence[int]) -> dict[int, Report]:
+    """Return, for each report, the same analyzer's report of the same observable before it."""
+    asked = select(Report.observable_id).where(Report.id.in_(report_ids))  # type: ignore[call-overload,attr-defined]
+    before = func.lag(Report.id).over(
+        partition_by=(Report.observable_id, Report.neuron_name), order_by=Report.id
+    )
+    history = select(Report.id.label("id"), before.label("before")).where(Report.observable_id.in_(asked))  # type: ignore[call-overload,attr-defined,union-attr]
+    pairs = history.subquery()
+    query = select(pairs.c.id, Report).join(Report, Report.id == pairs.c.before)
+    query = query.where(pairs.c.id.in_(report_ids)).options(defer(Report.output, raiseload=True))  # type: ignore[arg-type]
+    return {report_id: report for report_id, report in (await tx.session.execute(query)).all()}
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return an RFC 6902 patch between two full results."""
+    patch: list[dict[str, Any]] = jsonpatch.make_patch(before, after).patch
+    return patch
+
+
+def _light():  # type: ignore[no-untyped-def] # noqa: ANN202 a select of reports
+    return select(Report).options(defer(Report.output, raiseload=True))  # type: ignore[arg-type]
+
+
+def _artifact(organization_id: int, report_id: int, parsed: ParsedArtifact, attachment_id: int | None) -> Artifact:
+    return Artifact(
+        organization_id=organization_id,
+        report_id=report_id,
+        data_type=parsed.data_type,
+        data=parsed.data,
+        attachment_id=attachment_id,
+        filename=files.to_name(parsed.filename) if parsed.filename is not None else None,
+        tags=list(parsed.tags),
+        tlp=parsed.tlp,
+        message=parsed.message,
+    )
+
+
+async def _store_file(
+    tx: Transaction, organization_id: int, artifact: ParsedArtifact, folder: Path | None, max_bytes: int
+) -> int | None:
+    if folder is None or artifact.file is None:
+        return None
+    try:
+        path = open_artifact(folder, artifact.file)
+        content = files.from_path(path, artifact.filename or artifact.file, artifact.content_type)
+        return (await files.store(tx, organization_id, content, max_bytes=max_bytes)).id
+    except (OutputError, CortexError, OSError):
+        return None

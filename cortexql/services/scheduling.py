@@ -1,0 +1,112 @@
+"""Scheduling: whose turn it is, what is ahead of a job, and when it should begin.
+
+A job's `tag` is the virtual time of its turn (start-time fair queueing): the database sets it at insert, to one after
+the organization's last waiting job, but never before the first waiting one. So an organization's ten thousand jobs
+interleave with another's one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Interval, cast, func, select, update
+
+from cortexql.models import Job, JobStatus, Organization, OrganizationStatus
+from cortexql.services import ledger
+from cortexql.transaction import Transaction
+
+# The pace of the queue is that of the jobs that ended this lately.
+_PACE_WINDOW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who may write a job's end, and for how long it need not show that it lives."""
+
+    owner: str
+    length: timedelta
+
+
+async def claim(tx: Transaction, lease: Lease) -> Job | None:
+    """Give the next job to a worker, or return None: nothing is due."""
+    await _release_due(tx)
+    next_job = (
+        select(Job.id)  # type: ignore[call-overload]
+        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(False), _of_active_organization())  # type: ignore[attr-defined]
+        .order_by(Job.priority, Job.tag, Job.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    jobs = await ledger.move(
+        tx,
+        JobStatus.IN_PROGRESS,
+        Job.id == next_job,
+        ledger.Cause(lease.owner),
+        {
+            "attempts": Job.attempts + 1,
+            "lease_owner": lease.owner,
+            "lease_until": func.now() + lease.length,
+            "started_at": func.now(),
+        },
+    )
+    return jobs[0] if jobs else None
+
+
+async def renew(tx: Transaction, lease: Lease) -> dict[int, int]:
+    """Renew all of a worker's leases; return the jobs and attempts that are still its own."""
+    mine = (Job.lease_owner == lease.owner) & ledger.status_in({JobStatus.IN_PROGRESS})  # type: ignore[arg-type]
+    statement = update(Job).where(mine).values(lease_until=func.now() + lease.length).returning(Job.id, Job.attempts)  # type: ignore[call-overload,arg-type]
+    rows = (await tx.session.execute(statement.execution_options(synchronize_session=False))).all()
+    return {job_id: attempt for job_id, attempt in rows}
+
+
+async def positions(tx: Transaction, job_ids: Sequence[int]) -> dict[int, tuple[int, datetime | None]]:
+    """Return, for each waiting job, how many are ahead of it and when it should begin at the present pace.
+
+    Computed by the database over every organization's queue, of which the caller sees two figures.
+    """
+    # Only the caller's own: the function itself knows no tenant.
+    ids = (await tx.session.scalars(select(Job.id).where(Job.id.in_(job_ids)))).all()  # type: ignore[call-overload,attr-defined]
+    rows = func.job_positions(cast(list(ids), ARRAY(BigInteger)), cast(_PACE_WINDOW, Interval)).table_valued("job_id", "ahead", "expected_start")
+    found = (await tx.session.execute(select(rows.c.job_id, rows.c.ahead, rows.c.expected_start))).all()
+    return {job_id: (ahead, expected) for job_id, ahead, expected in found}
+
+
+async def count_due(tx: Transaction) -> int:
+    """Return how many jobs a worker could claim now, counted to 100."""
+    await _release_due(tx)
+    due = (
+        select(Job.id)  # type: ignore[call-overload]
+        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(False), _of_active_organization())  # type: ignore[attr-defined]
+        .limit(100)
+        .subquery()
+    )
+    return (await tx.session.scalars(select(func.count()).select_from(due))).one()
+
+
+async def lost(tx: Transaction) -> Sequence[Job]:
+    """Return jobs whose lease is over, locked; two sweepers get different ones."""
+    query = select(Job).where(ledger.status_in({JobStatus.IN_PROGRESS}), Job.lease_until < func.now())  # type: ignore[operator]
+    # By organization: the numbering of events locks them in the order of the events.
+    query = query.order_by(Job.organization_id, Job.id).limit(100)
+    return (await tx.session.scalars(query.with_for_update(skip_locked=True))).all()
+
+
+async def _release_due(tx: Transaction) -> None:
+    """Let jobs go whose quota's window has come."""
+    due = (
+        select(Job.id)  # type: ignore[call-overload]
+        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(True), Job.not_before <= func.now())  # type: ignore[attr-defined,operator]
+        .limit(100)
+        .with_for_update(skip_locked=True)
+    )
+    statement = update(Job).where(Job.id.in_(due)).values(held=False)  # type: ignore[attr-defined]
+    await tx.session.execute(statement.execution_options(synchronize_session=False))
+
+
+def _of_active_organization() -> ColumnElement[bool]:
+    locked = select(Organization.id).where(Organization.status == OrganizationStatus.LOCKED)  # type: ignore[call-overload,arg-type]
+    return Job.organization_id.not_in(locked)  # type: ignore[attr-defined,no-any-return]
+
+

@@ -1,0 +1,156 @@
+"""Users: create, change, lock, passwords."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, select
+
+from cortexql.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
+from cortexql.models import User, UserStatus
+from cortexql.principal import Permission, Role
+from cortexql.services import organizations, page, passwords, text
+from cortexql.transaction import Transaction
+
+_BY_LOGIN = page.Keyset("users", (User.login,))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user to create; `password_hash` from `passwords.to_hash`, made before the transaction."""
+
+    login: str
+    name: str
+    roles: frozenset[Role]
+    organization: str | None = None
+    password_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """What to change; None leaves as it is."""
+
+    name: str | None = None
+    roles: frozenset[Role] | None = None
+    status: UserStatus | None = None
+
+
+async def create(tx: Transaction, new: NewUser) -> User:
+    """Create an active user in the caller's organization, or, by a superadmin, in the one named.
+
+    Raises:
+        ConflictError: the login is taken, somewhere on the instance.
+        ForbiddenError: a role that the caller may not give.
+        NotFoundError: another organization was named.
+    """
+    tx.principal.require(Permission.USER_MANAGE)
+    login = to_login(text.check(new.login, "login", longest=128))
+    organization = await organizations.named_or_own(tx, new.organization)
+    _check_roles(tx, new.roles, organization.name)
+    user = User(
+        organization_id=organization.id,
+        login=login,
+        name=text.check(new.name, "name", longest=256),
+        roles=_sorted(new.roles),
+        password_hash=new.password_hash,
+    )
+    tx.session.add(user)
+    # Another organization's login is not visible here: the unique constraint speaks.
+    try:
+        await tx.flush()
+    except Exception as error:
+        if getattr(getattr(error, "orig", None), "sqlstate", None) == "23505":
+            raise ConflictError(f"the login {login} is taken", field=("login",)) from error
+        raise
+    return user
+
+
+async def update(tx: Transaction, login: str, change: UserChange) -> User:
+    """Change a user: admins everything, everyone the own name.
+
+    Raises:
+        ForbiddenError: another's name, a role that the caller may not give, or the own roles or status.
+    """
+    user = await get_managed(tx, login)
+    own = user.id == tx.principal.user_id
+    if own and (change.status is not None or change.roles is not None):
+        raise ForbiddenError("nobody changes the own roles or status")
+    if change.roles is not None:
+        organization = await organizations.get(tx, await _organization_name(tx, user))
+        _check_roles(tx, change.roles, organization.name)
+        user.roles = _sorted(change.roles)
+    if change.name is not None:
+        user.name = text.check(change.name, "name", longest=256)
+    if change.status is not None:
+        user.status = change.status
+    await tx.flush()
+    return user
+
+
+async def set_password(tx: Transaction, login: str, password_hash: str) -> User:
+    """Set a password: one's own, or, by an admin, a user's. Who sets the own one has shown the present one before."""
+    user = await get_managed(tx, login)
+    user.password_hash = password_hash
+    await tx.flush()
+    return user
+
+
+async def get(tx: Transaction, login: str) -> User:
+    """Return a visible user by login, or raise NotFoundError."""
+    query = select(User).where(User.login == to_login(login))
+    user = (await tx.session.scalars(query)).one_or_none()
+    if user is None:
+        raise NotFoundError(f"there is no user {login[:128]}")
+    return user
+
+
+async def get_managed(tx: Transaction, login: str) -> User:
+    """Return oneself, or a user whom the caller may manage: only superadmins manage superadmins."""
+    user = await get(tx, login)
+    if user.id != tx.principal.user_id:
+        tx.principal.require(Permission.USER_MANAGE)
+        if Role.SUPERADMIN in user.role_set:
+            tx.principal.require(Permission.INSTANCE_MANAGE)
+    return user
+
+
+async def viewer(tx: Transaction) -> User:
+    """Return the caller's own user."""
+    query = select(User).where(User.id == tx.principal.user_id)
+    return (await tx.session.scalars(query)).one()
+
+
+async def list_page(tx: Transaction, organization: str | None, request: page.PageRequest) -> page.Page[User]:
+    """Page through users by login: all that are visible, or one organization's."""
+    query = select(User)
+    if organization is not None:
+        query = query.where(_in(await organizations.named_or_own(tx, organization)))
+    return await page.read(tx, query, _BY_LOGIN, request)
+
+
+def to_login(given: str) -> str:
+    """Return a login as it is stored: without case."""
+    return given.strip().lower()
+
+
+def _in(organization: organizations.Organization) -> ColumnElement[bool]:
+    return User.organization_id == organization.id  # type: ignore[return-value]
+
+
+async def _organization_name(tx: Transaction, user: User) -> str:
+    query = select(organizations.Organization.name).where(organizations.Organization.id == user.organization_id)
+    return (await tx.session.scalars(query)).one()
+
+
+def _sorted(roles: Iterable[Role]) -> list[str]:
+    return [role.value for role in Role if role in roles]
+
+
+def _check_roles(tx: Transaction, roles: frozenset[Role], organization: str) -> None:
+    if not roles:
+        raise InvalidInputError("give at least one role", field=("roles",))
+    if Role.SUPERADMIN in roles:
+        tx.principal.require(Permission.INSTANCE_MANAGE)
+        if organization != organizations.FIRST:
+            raise InvalidInputError(
+                f"a superadmin belongs to organization {organizations.FIRST}", field=("roles",)
+            )

@@ -1,0 +1,96 @@
+"""Settings: environment variables with the prefix CORTEXQL_ (and a .env file), read once, frozen."""
+
+import contextlib
+import os
+import secrets as random
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cortexql import bundle, duration
+
+Duration = Annotated[timedelta, BeforeValidator(duration.parse)]
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+def _default_data_dir() -> Path:
+    root = os.geteuid() == 0
+    return Path("/var/lib/cortexql") if root else Path.home() / ".local" / "share" / "cortexql"
+
+
+class Settings(BaseSettings):
+    """What the process was told; docs/reference/settings.md is compared with it by a test."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CORTEXQL_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    database_url: str = Field("", description="postgresql://…; empty: the embedded server of `cortexql up`")
+    redis_url: str = Field("", description="redis://…, rediss://…, unix://…; empty: the embedded server")
+    data_dir: Path = Field(default_factory=_default_data_dir, description="embedded servers and keys")
+    job_dir: Path | None = Field(None, description="job folders of the process runner; default: under DATA_DIR")
+    secret_key: SecretStr = Field(
+        SecretStr(""), description="signs sessions, encrypts stored secrets; made on first start"
+    )
+    admin_login: str = Field("admin", description="the first superadmin; read only while there is no user")
+    admin_password: SecretStr = Field(SecretStr(""), description="its password; made and printed once")
+    admin_api_key: SecretStr = Field(SecretStr(""), description="its API key; none unless given")
+    analyzers: Names = Field((), description="catalogues of analyzers; default: the bundled ones")
+    responders: Names = Field((), description="catalogues of responders; default: the bundled ones")
+    runners: Names = Field(("docker", "process"), description="runners in order of preference")
+    lease: Duration = Field(timedelta(seconds=30), description="after so long without a heartbeat a job is lost")
+    drain: Duration = Field(timedelta(seconds=20), description="what running jobs get when a worker is stopped")
+    job_timeout: Duration = Field(timedelta(minutes=30), description="when a neuron sets none")
+    freshness: Duration = Field(timedelta(minutes=10), description="how old a report may be and still answer")
+    public_url: str = Field("", description="for links, OIDC redirects, cookies; default: from the request")
+    max_upload_bytes: int = Field(128 * 2**20, gt=0, description="largest file that may be submitted")
+    max_report_bytes: int = Field(64 * 2**20, gt=0, description="largest output.json that is stored")
+    max_log_lines: int = Field(1000, gt=0, description="lines of a run's log that become events")
+    docker_host: str = Field("", description="Docker engine; default: as DOCKER_HOST and the SDK say")
+    docker_network: str = Field("bridge", description="network of containers: none, bridge or a named one")
+    docker_memory: str = Field("1g", description="memory of a container")
+    docker_cpus: float = Field(1.0, gt=0, description="CPUs of a container")
+    docker_pids: int = Field(256, gt=0, description="processes of a container")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
+
+    @cached_property
+    def jobs_dir(self) -> Path:
+        """Return where the process runner makes its job folders."""
+        return self.job_dir or self.data_dir / "jobs"
+
+    @cached_property
+    def key(self) -> str:
+        """Return SECRET_KEY, or the one kept in DATA_DIR, which is made on first use with mode 0600."""
+        return self.secret_key.get_secret_value() or _kept_key(self.data_dir)
+
+    def catalogues(self, kind: Literal["analyzer", "responder"]) -> tuple[str, ...]:
+        """Return the catalogue sources of one kind."""
+        given = self.analyzers if kind == "analyzer" else self.responders
+        return given or (str(bundle.path("neurons") / f"{kind}s"),)
+
+
+def _kept_key(data_dir: Path) -> str:
+    path = data_dir / "secret_key"
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        # Written aside and linked: of several processes that start at once, all read the one whole key.
+        draft = data_dir / f".secret_key.{os.getpid()}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(random.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return path.read_text().strip()

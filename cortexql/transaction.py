@@ -1,0 +1,215 @@
+"""The tenant gate and the commit point.
+
+`async with transactions(principal) as tx:` opens one database transaction, seen through the principal's eyes: every
+ORM statement is narrowed to the rows that exist for it, and a write to a foreign row is refused. The block's end
+commits; only then wake-ups and events go out. An exception rolls back and drops them.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, cast
+
+import asyncpg
+import sqlalchemy.exc
+from sqlalchemy import ColumnElement, event, func, inspect, or_, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import InstrumentedAttribute, ORMExecuteState, Session, UOWTransaction, with_loader_criteria
+from sqlmodel import SQLModel
+
+from cortexql import models
+from cortexql.errors import ConflictError
+from cortexql.events import Bus, JobChanged
+from cortexql.principal import Principal
+from cortexql.queue import Queue
+
+# Only the own organization's rows exist, for a superadmin too: no tenant's work is an operator's business.
+CONFIDENTIAL: tuple[type[SQLModel], ...] = (
+    models.Attachment,
+    models.Observable,
+    models.Job,
+    models.JobEvent,
+    models.Report,
+    models.Artifact,
+)
+# A superadmin administers these everywhere; anyone else sees the own organization's.
+ADMINISTERED: tuple[type[SQLModel], ...] = (
+    models.User,
+    models.ApiKey,
+    models.Neuron,
+    models.SharedConfig,
+)
+# An instance's budget has no organization and binds every one; only a superadmin may write it.
+SHARED: tuple[type[SQLModel], ...] = (models.Quota,)
+TENANT_TABLES = CONFIDENTIAL + ADMINISTERED + SHARED
+_PRINCIPAL = "principal"
+
+
+class ForeignRowError(RuntimeError):
+    """A use case tried to write another organization's row: a defect, never a user's mistake."""
+
+
+class ScopedSession(Session):
+    """The synchronous session behind a Transaction; the listeners below guard it."""
+
+
+class Transaction:
+    """One unit of work of one principal. Not to be shared between concurrent coroutines."""
+
+    def __init__(self, session: AsyncSession, principal: Principal) -> None:
+        """Bind a session to its principal."""
+        self.session = session
+        self.principal = principal
+        self.wakes: list[datetime | None] = []
+        self.events: set[int] = set()
+
+    def wake(self, at: datetime | None = None) -> None:
+        """Have a worker look for work after the commit, or at a later time."""
+        self.wakes.append(at)
+
+    def publish(self, change: JobChanged) -> None:
+        """Tell the organization's listeners after the commit that its event log has grown."""
+        self.events.add(change.organization_id)
+
+    async def flush(self) -> None:
+        """Send pending writes, so that the database's defaults can be read back."""
+        await self.session.flush()
+
+
+class Transactions:
+    """Opens transactions; one per process, from its resources."""
+
+    def __init__(self, engine: AsyncEngine, queue: Queue, bus: Bus) -> None:
+        """Take the process-wide objects that a transaction's end needs."""
+        self._engine = engine
+        self._queue = queue
+        self._bus = bus
+
+    @asynccontextmanager
+    async def __call__(self, principal: Principal, *, durable: bool = True) -> AsyncIterator[Transaction]:
+        """Open a transaction; `durable=False` lets the commit return before the disk has it (progress, log lines).
+
+        Raises:
+            ConflictError: a unique constraint was violated by a concurrent writer.
+        """
+        session = AsyncSession(self._engine, sync_session_class=ScopedSession, expire_on_commit=False)
+        session.info[_PRINCIPAL] = principal
+        tx = Transaction(session, principal)
+        async with session:
+            try:
+                if not durable:
+                    await session.execute(select(func.set_config("synchronous_commit", "off", True)))
+                yield tx
+                await session.commit()
+            except sqlalchemy.exc.IntegrityError as error:
+                raise _to_conflict(error) from error
+        await self._after_commit(tx)
+
+    async def _after_commit(self, tx: Transaction) -> None:
+        # Hints only: both swallow an outage, since the sweeper and the listeners' own look make up for it.
+        for at in tx.wakes:
+            await self._queue.wake(at)
+        for organization_id in tx.events:
+            await self._bus.publish(JobChanged(organization_id))
+
+
+def create_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
+    """Connect to `postgresql://…` by asyncpg."""
+    return create_async_engine(
+        url.replace("postgresql://", "postgresql+asyncpg://", 1).replace("postgres://", "postgresql+asyncpg://", 1),
+        pool_size=pool_size,
+        max_overflow=20,
+        pool_pre_ping=True,
+        connect_args={"server_settings": {"jit": "off", "application_name": "cortexql", "timezone": "UTC"}},
+    )
+
+
+def is_outage(error: BaseException) -> bool:
+    """Say whether an error means that the database is away, or going, and not that the statement was wrong."""
+    if isinstance(error, sqlalchemy.exc.DBAPIError):
+        state = str(getattr(error.orig, "sqlstate", None) or "")
+        # 08: connection, 53: resources (a full disk, too many clients), 57: shut down or starting.
+        return error.connection_invalidated or state[:2] in ("08", "53", "57") or is_outage(error.orig or Exception())
+    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | sqlalchemy.exc.TimeoutError)
+
+
+def _to_conflict(error: sqlalchemy.exc.IntegrityError) -> Exception:
+    unique = "23505"
+    if getattr(error.orig, "sqlstate", None) == unique:
+        return ConflictError()
+    return error
+
+
+def _visible(principal: Principal, table: type[SQLModel]) -> bool:
+    """Say whether every row of a table exists for the principal."""
+    return principal.is_system or (principal.is_superadmin and table not in CONFIDENTIAL)
+
+
+@event.listens_for(ScopedSession, "do_orm_execute")
+def _narrow(state: ORMExecuteState) -> None:
+    principal = cast("Principal", state.session.info[_PRINCIPAL])
+    if principal.is_system:
+        return
+    if state.is_insert:
+        _check_insert(state, principal)
+        return
+    options = [
+        with_loader_criteria(table, _criterion(table, principal.organization_id), include_aliases=True)
+        for table in TENANT_TABLES
+        if not _visible(principal, table)
+    ]
+    if not principal.is_superadmin:
+        options.append(
+            with_loader_criteria(
+                models.Organization,
+                models.Organization.id == principal.organization_id,  # type: ignore[arg-type]
+                include_aliases=True,
+            )
+        )
+    state.statement = state.statement.options(*options)  # type: ignore[attr-defined]
+
+
+def _criterion(table: type[SQLModel], organization_id: int | None) -> ColumnElement[bool]:
+    column = cast("InstrumentedAttribute[int | None]", table.organization_id)  # type: ignore[attr-defined]
+    own = column == organization_id
+    return or_(own, column.is_(None)) if table in SHARED else own
+
+
+def _check_insert(state: ORMExecuteState, principal: Principal) -> None:
+    mapper = state.bind_mapper
+    table = mapper.class_ if mapper is not None else None
+    if table not in TENANT_TABLES:
+        return
+    rows = state.parameters if isinstance(state.parameters, list) else [state.parameters or {}]
+    for row in cast("list[Mapping[str, Any]]", rows):
+        _check_owner(principal, cast("type[SQLModel]", table), row.get("organization_id"))
+
+
+@event.listens_for(ScopedSession, "before_flush")
+def _guard(session: Session, _context: UOWTransaction, _instances: object) -> None:
+    principal = cast("Principal", session.info[_PRINCIPAL])
+    if principal.is_system:
+        return
+    for row in [*session.new, *session.dirty, *session.deleted]:
+        table = type(row)
+        if table is models.Organization:
+            _check_organization(principal, row)
+        elif table in TENANT_TABLES:
+            for owner in _owners(row):
+                _check_owner(principal, table, owner)
+
+
+def _owners(row: object) -> set[int | None]:
+    """Return the row's organization, and the one it had when a change moves it."""
+    history = inspect(row).attrs.organization_id.history  # type: ignore[union-attr]
+    return {*(history.added or ()), *(history.unchanged or ()), *(history.deleted or ())}
+
+
+def _check_owner(principal: Principal, table: type[SQLModel], owner: int | None) -> None:
+    if not _visible(principal, table) and owner != principal.organization_id:
+        raise ForeignRowError(f"{principal.login} may not write {table.__name__} of organization {owner}")
+
+
+def _check_organization(principal: Principal, row: models.Organization) -> None:
+    if not principal.is_superadmin and row.id != principal.organization_id:
+        raise ForeignRowError(f"{principal.login} may not write organization {row.id}")
