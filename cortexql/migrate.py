@@ -27,7 +27,9 @@ def config(connection: Connection) -> Config:
     settings = Config()
     settings.set_main_option("script_location", str(bundle.path("migrations")))
     settings.set_main_option("path_separator", "os")
-    settings.set_main_option("file_template", "%%(year)d_%%(month).2d_%%(day).2d_%%(hour).2d%%(minute).2d_%%(slug)s")
+    settings.set_main_option(
+        "file_template", "%%(year)d_%%(month).2d_%%(day).2d_%%(hour).2d%%(minute).2d_%%(slug)s"
+    )
     settings.attributes["connection"] = connection
     return settings
 

@@ -9,8 +9,8 @@ from arq.connections import ArqRedis
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cortexql.events import Bus
 from cortexql import queue
+from cortexql.events import Bus
 from cortexql.secrets import Cipher
 from cortexql.services.feed import Feed
 from cortexql.settings import Settings

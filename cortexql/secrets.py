@@ -50,4 +50,6 @@ class Cipher:
         try:
             return self._fernet.decrypt(token).decode()
         except InvalidToken as error:
-            raise SecretLostError(f"a secret was encrypted with key {key_id}, not with this {self.key_id}") from error
+            raise SecretLostError(
+                f"a secret was encrypted with key {key_id}, not with this {self.key_id}"
+            ) from error

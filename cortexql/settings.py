@@ -17,7 +17,9 @@ Duration = Annotated[timedelta, BeforeValidator(duration.parse)]
 
 
 def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -38,7 +40,9 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="postgresql://…; empty: the embedded server of `cortexql up`")
     redis_url: str = Field("", description="redis://…, rediss://…, unix://…; empty: the embedded server")
     data_dir: Path = Field(default_factory=_default_data_dir, description="embedded servers and keys")
-    job_dir: Path | None = Field(None, description="job folders of the process runner; default: under DATA_DIR")
+    job_dir: Path | None = Field(
+        None, description="job folders of the process runner; default: under DATA_DIR"
+    )
     secret_key: SecretStr = Field(
         SecretStr(""), description="signs sessions, encrypts stored secrets; made on first start"
     )
@@ -48,8 +52,12 @@ class Settings(BaseSettings):
     analyzers: Names = Field((), description="catalogues of analyzers; default: the bundled ones")
     responders: Names = Field((), description="catalogues of responders; default: the bundled ones")
     runners: Names = Field(("docker", "process"), description="runners in order of preference")
-    lease: Duration = Field(timedelta(seconds=30), description="after so long without a heartbeat a job is lost")
-    drain: Duration = Field(timedelta(seconds=20), description="what running jobs get when a worker is stopped")
+    lease: Duration = Field(
+        timedelta(seconds=30), description="after so long without a heartbeat a job is lost"
+    )
+    drain: Duration = Field(
+        timedelta(seconds=20), description="what running jobs get when a worker is stopped"
+    )
     job_timeout: Duration = Field(timedelta(minutes=30), description="when a neuron sets none")
     freshness: Duration = Field(timedelta(minutes=10), description="how old a report may be and still answer")
     public_url: str = Field("", description="for links, OIDC redirects, cookies; default: from the request")

@@ -14,7 +14,13 @@ import asyncpg
 import sqlalchemy.exc
 from sqlalchemy import ColumnElement, event, func, inspect, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.orm import InstrumentedAttribute, ORMExecuteState, Session, UOWTransaction, with_loader_criteria
+from sqlalchemy.orm import (
+    InstrumentedAttribute,
+    ORMExecuteState,
+    Session,
+    UOWTransaction,
+    with_loader_criteria,
+)
 from sqlmodel import SQLModel
 
 from cortexql import models
@@ -116,7 +122,9 @@ class Transactions:
 def create_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
     """Connect to `postgresql://…` by asyncpg."""
     return create_async_engine(
-        url.replace("postgresql://", "postgresql+asyncpg://", 1).replace("postgres://", "postgresql+asyncpg://", 1),
+        url.replace("postgresql://", "postgresql+asyncpg://", 1).replace(
+            "postgres://", "postgresql+asyncpg://", 1
+        ),
         pool_size=pool_size,
         max_overflow=20,
         pool_pre_ping=True,
@@ -129,7 +137,11 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         state = str(getattr(error.orig, "sqlstate", None) or "")
         # 08: connection, 53: resources (a full disk, too many clients), 57: shut down or starting.
-        return error.connection_invalidated or state[:2] in ("08", "53", "57") or is_outage(error.orig or Exception())
+        return (
+            error.connection_invalidated
+            or state[:2] in ("08", "53", "57")
+            or is_outage(error.orig or Exception())
+        )
     return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | sqlalchemy.exc.TimeoutError)
 
 

@@ -107,4 +107,3 @@ async def _serve(
     with contextlib.suppress(asyncio.CancelledError):
         await worker.async_run()
     await worker.close()
-

@@ -100,7 +100,9 @@ async def _tenant(resources: Resources, name: str) -> Tenant:
             await users.create(tx, users.NewUser(f"{role.value}@{name}", role.value, frozenset({role}), name))
             _, keys[role] = await credentials.renew_key(tx, f"{role.value}@{name}")
         neuron = await neurons.enable(tx, neurons.NewNeuron("Echo_1_0", organization=name), resources.cipher)
-    principals = {role: await credentials.principal_of_key(resources.transactions, keys[role]) for role in roles}
+    principals = {
+        role: await credentials.principal_of_key(resources.transactions, keys[role]) for role in roles
+    }
     return Tenant(name, principals, keys, neuron)
 
 

@@ -121,7 +121,9 @@ def _optional_text(content: Mapping[str, Any], name: str) -> str | None:
 
 def _data_types(content: Mapping[str, Any]) -> tuple[str, ...]:
     value = content.get("dataTypeList", [])
-    if not isinstance(value, list) or not all(isinstance(t, str) and 0 < len(t) <= 128 and "\0" not in t for t in value):
+    if not isinstance(value, list) or not all(
+        isinstance(t, str) and 0 < len(t) <= 128 and "\0" not in t for t in value
+    ):
         raise DefinitionError("dataTypeList is not a list of strings")
     return tuple(dict.fromkeys(value))
 
@@ -192,7 +194,9 @@ def coerce(value: Any, item_type: str) -> Any:
     if item_type in ("string", "text"):
         return value if isinstance(value, str) and "\0" not in value else None
     if item_type == "boolean":
-        return {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else _if(bool, value)
+        return (
+            {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else _if(bool, value)
+        )
     if isinstance(value, bool):
         return None
     if isinstance(value, str):

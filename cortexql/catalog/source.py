@@ -28,7 +28,8 @@ class Invalid:
 @dataclass(frozen=True, slots=True)
 class Listing:
     """What a source offers now. `complete` is False when the source itself could not be read:
-    what it offered before is then kept."""
+    what it offered before is then kept.
+    """
 
     source: str
     definitions: tuple[ParsedDefinition, ...]
@@ -119,5 +120,7 @@ def _try_all(
             yield parse(entry, kind, source, root)
         except DefinitionError as error:
             name = entry.get("name") if isinstance(entry, dict) else None
-            label = f"{name}: " if isinstance(name, str) else f"entry {position}: " if len(entries) > 1 else ""
+            label = (
+                f"{name}: " if isinstance(name, str) else f"entry {position}: " if len(entries) > 1 else ""
+            )
             yield Invalid(source, f"{label}{error}")

@@ -71,7 +71,7 @@ def lock_organization(
 
 
 @user_app.command("create")
-def create_user(  # noqa: PLR0913 options of a command
+def create_user(
     login: Login,
     organization: Annotated[str, typer.Option(help="Where the user belongs.")],
     role: Annotated[list[Role], typer.Option(help="What the user may do; again for several.")],
@@ -102,7 +102,10 @@ def list_users(
         return await users.list_page(tx, organization, request)
 
     rows = _in_transaction(lambda tx, _: _all(list_page, tx), data_dir)
-    _print(("login", "name", "roles", "status"), [(u.login, u.name, " ".join(u.roles), u.status.value) for u in rows])
+    _print(
+        ("login", "name", "roles", "status"),
+        [(u.login, u.name, " ".join(u.roles), u.status.value) for u in rows],
+    )
 
 
 @user_app.command("lock")
@@ -167,7 +170,9 @@ def list_catalog(data_dir: DataDir = None) -> None:
 def enable(
     definition: Annotated[str, typer.Argument(help="Definition id, e.g. Yara_1_0.")],
     organization: Annotated[str, typer.Option(help="For whom.")],
-    setting: Annotated[list[str] | None, typer.Option("--set", help="A configuration item: name=value.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A configuration item: name=value.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Its name; the definition's id unless given.")] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -203,9 +208,7 @@ def _values(items: tuple[configuration.ParsedItem, ...], settings: list[str]) ->
     return values
 
 
-def _in_transaction(
-    work: Callable[[Transaction, Resources], Awaitable[Result]], data_dir: Any
-) -> Result:
+def _in_transaction(work: Callable[[Transaction, Resources], Awaitable[Result]], data_dir: Any) -> Result:
     async def main(resources: Resources) -> Result:
         async with resources.transactions(_SHELL) as tx:
             return await work(tx, resources)
@@ -236,5 +239,3 @@ def _print(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     for row in rows:
         table.add_row(*[cell.replace("[", "\\[") for cell in row])
     Console().print(table)
-
-

@@ -21,10 +21,14 @@ def register(app: typer.Typer) -> None:
 def analyze(  # noqa: PLR0913 options of a command
     data: Annotated[list[str], typer.Argument(help="Observables: values, files, or - for lines of stdin.")],
     type: Annotated[str | None, typer.Option("--type", help="Data type; guessed unless given.")] = None,
-    analyzer: Annotated[list[str] | None, typer.Option("--analyzer", help="Analyzer; all that fit unless given.")] = None,
+    analyzer: Annotated[
+        list[str] | None, typer.Option("--analyzer", help="Analyzer; all that fit unless given.")
+    ] = None,
     tlp: Annotated[int, typer.Option(min=0, max=4)] = 2,
     pap: Annotated[int, typer.Option(min=0, max=3)] = 2,
-    max_age: Annotated[str | None, typer.Option(help="Accept reports no older, e.g. 10m; 0 always runs.")] = None,
+    max_age: Annotated[
+        str | None, typer.Option(help="Accept reports no older, e.g. 10m; 0 always runs.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
     url: Annotated[str, typer.Option(envvar="CORTEXQL_URL")] = "http://127.0.0.1:9001",
     key: Annotated[str, typer.Option(envvar="CORTEXQL_API_KEY", show_envvar=True)] = "",
@@ -35,7 +39,12 @@ def analyze(  # noqa: PLR0913 options of a command
     questions = [read_question(text, type) for text in _lines(data)]
     if not questions:
         raise CommandError("there is no observable in the input")
-    options: dict[str, Any] = {"tlp": tlp, "pap": pap, "analyzers": analyzer or None, "priority": "INTERACTIVE"}
+    options: dict[str, Any] = {
+        "tlp": tlp,
+        "pap": pap,
+        "analyzers": analyzer or None,
+        "priority": "INTERACTIVE",
+    }
     if max_age is not None:
         options["maxAge"] = _check_age(max_age)
     # Progress goes to stderr: stdout is for the result.

@@ -97,7 +97,9 @@ def read_question(text: str, data_type: str | None) -> Question:
     return Question(data_type or guess.data_type(value), data=value)
 
 
-async def execute(target: Target, document: str, variables: dict[str, Any], *, upload: bool = False) -> dict[str, Any]:
+async def execute(
+    target: Target, document: str, variables: dict[str, Any], *, upload: bool = False
+) -> dict[str, Any]:
     """Run a query or mutation.
 
     Raises:

@@ -52,7 +52,9 @@ def demo(
 
 async def _demo(*, once: bool, port: int, data_dir: Path | None) -> bool:
     console = Console()
-    async with instance(read_settings(data_dir=data_dir, log_level="warning"), "127.0.0.1", port, 2) as running:
+    async with instance(
+        read_settings(data_dir=data_dir, log_level="warning"), "127.0.0.1", port, 2
+    ) as running:
         announce(running)
         async with open_resources(running.settings) as resources:
             key, password = await _prepare(resources)
@@ -94,7 +96,9 @@ async def _show(target: Target, console: Console) -> bool:
         done, jobs = await following.submit_and_follow(target, questions, options, console)
     refused = [s for s in done.submissions if s["error"]]
     for submission in refused:
-        console.print(f"refused: {submission['analyzer']}: {submission['error']['message']}", style="red", markup=False)
+        console.print(
+            f"refused: {submission['analyzer']}: {submission['error']['message']}", style="red", markup=False
+        )
     for submission in done.submissions:
         if submission["job"]:
             job = jobs[submission["job"]["id"]]

@@ -8,11 +8,23 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
-_STYLES = {"malicious": "bold white on red", "suspicious": "black on yellow", "safe": "black on green", "info": "white on blue"}
+_STYLES = {
+    "malicious": "bold white on red",
+    "suspicious": "black on yellow",
+    "safe": "black on green",
+    "info": "white on blue",
+}
 _MARKS = {"SUCCESS": ("✓", "green"), "FAILURE": ("✗", "bold red"), "CANCELLED": ("–", "yellow")}
 _LONGEST_CELL = 160
 _MAX_ROWS = 12
@@ -49,7 +61,9 @@ def report(job: dict[str, Any], what: str) -> Panel:
     title = Text.assemble(plain(job["neuronName"], 60), "  ", plain(what, 80))
     if job["report"] is None:
         mark, style = _MARKS.get(job["status"], ("·", ""))
-        body = Text.assemble((f"{mark} {job['status'].lower()}  ", style), plain(job["errorMessage"] or "", 2000))
+        body = Text.assemble(
+            (f"{mark} {job['status'].lower()}  ", style), plain(job["errorMessage"] or "", 2000)
+        )
         return Panel(body, title=title, title_align="left", border_style="red")
     found = job["report"]
     parts = [_verdicts(found), _facts(found["full"])]

@@ -34,9 +34,13 @@ def _mail(path: Path) -> Path:
     mail["To"] = "alice@example.org"
     mail["Subject"] = "Your invoice is overdue"
     mail["Message-ID"] = "<1@paypa1-secure.com>"
-    mail["Received"] = "from mx.paypa1-secure.com (198.51.100.23) by mail.example.org; Tue, 24 Nov 2026 01:02:03 +0000"
+    mail["Received"] = (
+        "from mx.paypa1-secure.com (198.51.100.23) by mail.example.org; Tue, 24 Nov 2026 01:02:03 +0000"
+    )
     mail.set_content("Please pay at https://login.paypa1-secure.com/verify within 24 hours.\n")
-    mail.add_attachment(_EICAR.encode(), maintype="application", subtype="octet-stream", filename="invoice.com")
+    mail.add_attachment(
+        _EICAR.encode(), maintype="application", subtype="octet-stream", filename="invoice.com"
+    )
     return _write(path, mail.as_bytes())
 
 

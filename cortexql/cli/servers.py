@@ -50,9 +50,7 @@ def register(app: typer.Typer) -> None:
     app.command()(schema)
 
 
-def up(
-    host: Host = "127.0.0.1", port: Port = 9001, data_dir: DataDir = None, workers: Workers = 2
-) -> None:
+def up(host: Host = "127.0.0.1", port: Port = 9001, data_dir: DataDir = None, workers: Workers = 2) -> None:
     """Run everything on this machine: embedded Postgres and Redis, web server and workers."""
 
     async def main() -> None:
@@ -63,7 +61,9 @@ def up(
     run(main())
 
 
-def web(host: Host = "127.0.0.1", port: Port = 9001, processes: Annotated[int, typer.Option(min=1)] = 1) -> None:
+def web(
+    host: Host = "127.0.0.1", port: Port = 9001, processes: Annotated[int, typer.Option(min=1)] = 1
+) -> None:
     """Run the web server alone, against DATABASE_URL and REDIS_URL."""
     settings = found_servers(read_settings())
     if processes > 1:
@@ -222,7 +222,7 @@ async def _keep_worker(settings: Settings) -> None:
             *_worker_command(),
             env={**os.environ, **_environment(settings)},
             start_new_session=True,
-            preexec_fn=embedded.die_with_parent(signal.SIGTERM),  # noqa: PLW1509 only system calls
+            preexec_fn=embedded.die_with_parent(signal.SIGTERM),
         )
         try:
             await child.wait()

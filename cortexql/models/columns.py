@@ -51,7 +51,10 @@ def enum(kind: type[StrEnum], **field: Any) -> Any:
 def created_now() -> Any:
     """Return a time that the database's clock sets at insert."""
     return Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()}, nullable=False
+        default=None,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": func.now()},
+        nullable=False,
     )
 
 
@@ -65,4 +68,13 @@ def text(length: int, **field: Any) -> Any:
     return Field(sa_type=String(length), **field)
 
 
-__all__ = ["created_now", "datetime", "enum", "moment", "optional_reference", "primary_key", "reference", "text"]
+__all__ = [
+    "created_now",
+    "datetime",
+    "enum",
+    "moment",
+    "optional_reference",
+    "primary_key",
+    "reference",
+    "text",
+]

@@ -31,7 +31,9 @@ class Quota(SQLModel, table=True):
 
     __table_args__ = (
         CheckConstraint("(neuron_id IS NULL) <> (base_config IS NULL)", name="quota_covers_one"),
-        CheckConstraint("neuron_id IS NULL OR organization_id IS NOT NULL", name="quota_neuron_has_organization"),
+        CheckConstraint(
+            "neuron_id IS NULL OR organization_id IS NOT NULL", name="quota_neuron_has_organization"
+        ),
         CheckConstraint("max_jobs >= 0", name="quota_limit_not_negative"),
         Index(
             "quota_one_each",
@@ -57,7 +59,8 @@ class Quota(SQLModel, table=True):
 
 class QuotaUse(SQLModel, table=True):
     """What was taken of one quota in one calendar window. `pooled`: the part of organizations that have no budget of
-    their own and live off what an instance budget leaves them."""
+    their own and live off what an instance budget leaves them.
+    """
 
     __tablename__ = "quota_use"
     __table_args__ = (Index("quota_use_window", "quota_id", "window_start", unique=True),)

@@ -174,7 +174,9 @@ class JobMutations:
             row = await jobs.cancel(tx, number_of(input.id, "Job"))
         return payloads.JobPayload(job=Job.of(row))
 
-    @strawberry.mutation(description="Deletes a job: its report, its log and the files only it had go at once.")
+    @strawberry.mutation(
+        description="Deletes a job: its report, its log and the files only it had go at once."
+    )
     @expected(_job)
     async def delete_job(self, info: Info, input: JobIdInput) -> payloads.JobPayload:
         async with info.context.open() as tx:

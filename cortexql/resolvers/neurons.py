@@ -2,7 +2,6 @@
 
 import strawberry
 
-
 from cortexql.models import NeuronType
 from cortexql.schema import payloads
 from cortexql.schema.connection import After, Connection, First, page_request, to_connection
@@ -155,7 +154,9 @@ class NeuronMutations:
             )
         return payloads.NeuronPayload(neuron=to_neuron(row))
 
-    @strawberry.mutation(description="Disables a neuron: its configuration is gone, its jobs and reports stay.")
+    @strawberry.mutation(
+        description="Disables a neuron: its configuration is gone, its jobs and reports stay."
+    )
     @expected(_neuron)
     async def disable_neuron(self, info: Info, input: NeuronIdInput) -> payloads.NeuronPayload:
         async with info.context.open() as tx:
@@ -196,7 +197,7 @@ class NeuronMutations:
         return payloads.QuotaPayload(quota=Quota.of(usage) if usage else None)
 
 
-async def _list(  # type: ignore[no-untyped-def] # noqa: ANN202, PLR0913
+async def _list(  # type: ignore[no-untyped-def] # noqa: ANN202
     info: Info,
     kind: NeuronType,
     data_type: str | None,
@@ -214,5 +215,3 @@ async def _get(info: Info, kind: NeuronType, name: str):  # type: ignore[no-unty
     async with info.context.open() as tx:
         row = await neurons.find_own(tx, kind, name)
     return to_neuron(row) if row else None
-
-

@@ -27,13 +27,17 @@ class NodeQueries:
     async def node(self, info: Info, id: strawberry.ID) -> Node | None:
         return await _load(info, id)
 
-    @strawberry.field(description="Many things by their global ids, at most 100, in order; null for what is not to be seen.")
+    @strawberry.field(
+        description="Many things by their global ids, at most 100, in order; null for what is not to be seen."
+    )
     async def nodes(self, info: Info, ids: list[strawberry.ID]) -> list[Node | None]:
         if len(ids) > MAX_NODES:
             raise InvalidInputError(f"at most {MAX_NODES} ids", field=("ids",))
         return list(await asyncio.gather(*[_load(info, id_) for id_ in ids]))
 
-    @strawberry.field(description="Where the event log stands now: query, then subscribe `after` this, without a gap.")
+    @strawberry.field(
+        description="Where the event log stands now: query, then subscribe `after` this, without a gap."
+    )
     async def event_cursor(self, info: Info) -> str:
         return log.to_cursor(await info.context.resources.feed.position(info.context.principal))
 
@@ -45,7 +49,11 @@ class NodeQueries:
             parts = await health.check(tx, info.context.resources.redis.ping)
         components = [
             HealthComponent(
-                name=part.name, kind=part.kind, status=part.status, message=part.message, checked_at=part.checked_at
+                name=part.name,
+                kind=part.kind,
+                status=part.status,
+                message=part.message,
+                checked_at=part.checked_at,
             )
             for part in parts
         ]

@@ -12,7 +12,9 @@ from cortexql.services import definitions, health, submission
 Role = strawberry.enum(_Role, description="What a user may do.")
 ErrorCode = strawberry.enum(_ErrorCode, description="Why something was refused.")
 UserStatus = strawberry.enum(models.UserStatus, description="Whether a user may come in.")
-OrganizationStatus = strawberry.enum(models.OrganizationStatus, description="Whether an organization may work.")
+OrganizationStatus = strawberry.enum(
+    models.OrganizationStatus, description="Whether an organization may work."
+)
 NeuronType = strawberry.enum(models.NeuronType, description="Analyzers look, responders act.")
 JobStatus = strawberry.enum(models.JobStatus, description="Where a job stands; docs/job-states.md draws it.")
 JobStage = strawberry.enum(models.JobStage, description="What is going on with a job, within its status.")
@@ -27,7 +29,8 @@ Outcome = strawberry.enum(
     "or from a report fresh enough.",
 )
 CatalogChangeKind = strawberry.enum(
-    definitions.ChangeKind, name="CatalogChangeKind", description="What a refresh did to a definition.")
+    definitions.ChangeKind, name="CatalogChangeKind", description="What a refresh did to a definition."
+)
 
 
 @strawberry.enum(description="What a list of jobs is ordered by; by end, it has ended jobs only.")

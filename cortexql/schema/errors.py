@@ -29,7 +29,10 @@ class UserError:
     def of(cls, error: CortexError) -> "UserError":
         """Convert what a use case raised."""
         return cls(
-            code=error.code, message=error.message, field=list(error.field) or None, retry_after=error.retry_after
+            code=error.code,
+            message=error.message,
+            field=list(error.field) or None,
+            retry_after=error.retry_after,
         )
 
 
@@ -42,9 +45,7 @@ class Payload:
 
 def expected(
     refuse: Callable[[list[UserError], Any], PayloadType],
-) -> Callable[
-    [Callable[Arguments, Awaitable[PayloadType]]], Callable[Arguments, Awaitable[PayloadType]]
-]:
+) -> Callable[[Callable[Arguments, Awaitable[PayloadType]]], Callable[Arguments, Awaitable[PayloadType]]]:
     """Wrap a mutation: what it raises on purpose becomes the payload that `refuse` makes of errors and input."""
 
     def wrap(

@@ -38,14 +38,18 @@ class JobFilter:
         default=None, description="In any of these; deleted jobs are listed only when named here."
     )
     type: NeuronType | None = strawberry.field(default=None, description="Of analyzers, or of responders.")
-    neurons: list[strawberry.ID] | None = strawberry.field(default=None, description="Of any of these neurons.")
+    neurons: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="Of any of these neurons."
+    )
     neuron_name: str | None = strawberry.field(default=None, description="Of the neuron of this name.")
     data_type: list[str] | None = strawberry.field(default=None, description="Of any of these data types.")
     data: str | None = strawberry.field(default=None, description="About exactly this value.")
     search: str | None = strawberry.field(
         default=None, description="With this text in value, neuron, label, message, file name or submitter."
     )
-    level: list[Level] | None = strawberry.field(default=None, description="Whose report has any of these levels.")
+    level: list[Level] | None = strawberry.field(
+        default=None, description="Whose report has any of these levels."
+    )
     created_by: str | None = strawberry.field(default=None, description="Submitted by this login.")
     label: str | None = strawberry.field(default=None, description="With exactly this label.")
     created_after: datetime | None = strawberry.field(default=None, description="Submitted at or after.")
@@ -64,7 +68,9 @@ class ReportFilter:
     data_type: str | None = strawberry.field(default=None, description="About observables of this data type.")
     data: str | None = strawberry.field(default=None, description="About exactly this value.")
     level: list[Level] | None = strawberry.field(default=None, description="Of any of these levels.")
-    search: str | None = strawberry.field(default=None, description="With this text in value, analyzer or taxonomies.")
+    search: str | None = strawberry.field(
+        default=None, description="With this text in value, analyzer or taxonomies."
+    )
     since: datetime | None = strawberry.field(default=None, description="Stored at or after.")
     until: datetime | None = strawberry.field(default=None, description="Stored before.")
 
@@ -87,7 +93,8 @@ class ObservableInput:
     data: str | None = strawberry.field(default=None, description="Its value.")
     file: Upload | None = strawberry.field(default=None, description="A file, by the multipart request spec.")
     attachment: str | None = strawberry.field(
-        default=None, description="SHA-256 of a file that the organization already has: an artifact, or run again."
+        default=None,
+        description="SHA-256 of a file that the organization already has: an artifact, or run again.",
     )
     tlp: int | None = strawberry.field(default=DEFAULT_LEVEL, description="Its TLP.")
     pap: int | None = strawberry.field(default=DEFAULT_LEVEL, description="Its PAP.")
@@ -101,9 +108,12 @@ class RunAnalyzerInput:
     parameters: JSON | None = strawberry.field(default=None, description="An object for the analyzer.")
     label: str | None = strawberry.field(default=None, description="A label to find the job by.")
     max_age: Duration | None = strawberry.field(
-        default=None, description="Accept a report no older than this; 0 always runs. Default: the analyzer's freshness."
+        default=None,
+        description="Accept a report no older than this; 0 always runs. Default: the analyzer's freshness.",
     )
-    priority: Priority | None = strawberry.field(default=Priority.INTERACTIVE, description="Whose turn comes first.")
+    priority: Priority | None = strawberry.field(
+        default=Priority.INTERACTIVE, description="Whose turn comes first."
+    )
     idempotency_key: str | None = strawberry.field(
         default=None, description="The same key from the same user within a day is the same submission."
     )
@@ -113,11 +123,14 @@ class RunAnalyzerInput:
 class AnalyzeInput:
     observables: list[ObservableInput] = strawberry.field(description="What to look at.")
     analyzers: list[str] | None = strawberry.field(
-        default=None, description="Global ids or names; null: every enabled analyzer that takes the data type."
+        default=None,
+        description="Global ids or names; null: every enabled analyzer that takes the data type.",
     )
     parameters: JSON | None = strawberry.field(default=None, description="An object for every analyzer.")
     label: str | None = strawberry.field(default=None, description="A label to find the jobs by.")
-    max_age: Duration | None = strawberry.field(default=None, description="Accept reports no older than this.")
+    max_age: Duration | None = strawberry.field(
+        default=None, description="Accept reports no older than this."
+    )
     priority: Priority | None = strawberry.field(default=Priority.BULK, description="Whose turn comes first.")
     idempotency_key: str | None = strawberry.field(
         default=None, description="The same key from the same user within a day is the same submission."
@@ -201,8 +214,12 @@ class EnableNeuronInput:
     )
     name: str | None = strawberry.field(default=None, description="Its name here.")
     configuration: JSON | None = strawberry.field(default=None, description="Values by item name.")
-    max_tlp: int | None = strawberry.field(default=None, description="The highest TLP that it takes; null: unchecked.")
-    max_pap: int | None = strawberry.field(default=None, description="The highest PAP that it takes; null: unchecked.")
+    max_tlp: int | None = strawberry.field(
+        default=None, description="The highest TLP that it takes; null: unchecked."
+    )
+    max_pap: int | None = strawberry.field(
+        default=None, description="The highest PAP that it takes; null: unchecked."
+    )
     job_timeout: Duration | None = strawberry.field(default=None, description="How long a job may run.")
     freshness: Duration | None = strawberry.field(default=None, description="How old a report may be.")
     organization: str | None = strawberry.field(default=None, description="For whom; a superadmin's choice.")
@@ -218,9 +235,15 @@ class UpdateNeuronInput:
     definition: str | None = strawberry.field(default=None, description="Another version of its definition.")
     configuration: JSON | None = strawberry.field(default=None, description="Values by item name.")
     clear_secrets: list[str] | None = strawberry.field(default=None, description="Names of secrets to empty.")
-    data_types: list[str] | None = strawberry.field(default=None, description="What it takes here; empty: its definition's.")
-    max_tlp: int | None = strawberry.field(default=UNSET, description="The highest TLP that it takes; null: unchecked.")
-    max_pap: int | None = strawberry.field(default=UNSET, description="The highest PAP that it takes; null: unchecked.")
+    data_types: list[str] | None = strawberry.field(
+        default=None, description="What it takes here; empty: its definition's."
+    )
+    max_tlp: int | None = strawberry.field(
+        default=UNSET, description="The highest TLP that it takes; null: unchecked."
+    )
+    max_pap: int | None = strawberry.field(
+        default=UNSET, description="The highest PAP that it takes; null: unchecked."
+    )
     job_timeout: Duration | None = strawberry.field(default=None, description="How long a job may run.")
     freshness: Duration | None = strawberry.field(default=None, description="How old a report may be.")
 
@@ -249,10 +272,16 @@ class UpdateSharedConfigInput:
     "of a second or minute slide."
 )
 class SetQuotaInput:
-    organization: str | None = strawberry.field(default=None, description="Whose budget; null: the instance's.")
+    organization: str | None = strawberry.field(
+        default=None, description="Whose budget; null: the instance's."
+    )
     neuron: strawberry.ID | None = strawberry.field(default=None, description="Limits this neuron.")
-    base_config: str | None = strawberry.field(default=None, description="Limits everything of this baseConfig.")
-    limit: int | None = strawberry.field(default=None, description="So many submissions in a window; null lifts it.")
+    base_config: str | None = strawberry.field(
+        default=None, description="Limits everything of this baseConfig."
+    )
+    limit: int | None = strawberry.field(
+        default=None, description="So many submissions in a window; null lifts it."
+    )
     unit: RateUnit = strawberry.field(description="The window.")
     pacing: QuotaPacing | None = strawberry.field(
         default=QuotaPacing.REJECT, description="What happens to a submission over the limit."

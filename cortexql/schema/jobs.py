@@ -76,7 +76,9 @@ class Job(Node):
     priority: Priority = strawberry.field(description="Interactive jobs are claimed before bulk ones.")
     neuron_name: str = strawberry.field(description="The neuron's name; it stays when the neuron is gone.")
     input: JSON | None = strawberry.field(description="A responder's input object.")
-    tlp: int = strawberry.field(description="Traffic Light Protocol: 0 CLEAR, 1 GREEN, 2 AMBER, 3 AMBER+STRICT, 4 RED.")
+    tlp: int = strawberry.field(
+        description="Traffic Light Protocol: 0 CLEAR, 1 GREEN, 2 AMBER, 3 AMBER+STRICT, 4 RED."
+    )
     pap: int = strawberry.field(description="Permissible Actions Protocol: 0 CLEAR to 3 RED.")
     message: str = strawberry.field(description="What its submitter wrote.")
     label: str | None = strawberry.field(description="A label to find it by.")

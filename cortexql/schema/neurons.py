@@ -78,7 +78,9 @@ class NeuronDefinition(Node):
     base_config: str | None = strawberry.field(description="The account that it shares with others.")
     configuration_items: list[ConfigurationItem] = strawberry.field(description="What can be configured.")
     docker_image: str | None = strawberry.field(description="Null for one that runs as a plain process only.")
-    command: str | None = strawberry.field(description="Its program; null for one that runs in a container only.")
+    command: str | None = strawberry.field(
+        description="Its program; null for one that runs in a container only."
+    )
     source: str = strawberry.field(description="The catalogue that it was read from.")
     number: strawberry.Private[int]
     row: strawberry.Private[Any]
@@ -162,7 +164,9 @@ class Neuron(Node):
     async def max_tlp(self, info: Info) -> int | None:
         return (await _limits(info, self.row.id))[0]
 
-    @strawberry.field(description="Null: not checked. One value with `check_pap`/`max_pap` of the configuration.")
+    @strawberry.field(
+        description="Null: not checked. One value with `check_pap`/`max_pap` of the configuration."
+    )
     async def max_pap(self, info: Info) -> int | None:
         return (await _limits(info, self.row.id))[1]
 

@@ -99,7 +99,9 @@ class RefreshCatalogPayload(Payload):
     removed: int = strawberry.field(default=0, description="Ones that are gone; enabled neurons go on.")
     unchanged: int = strawberry.field(default=0, description="Ones that are as they were.")
     changes: list[CatalogChange] = strawberry.field(default_factory=list, description="Entry by entry.")
-    invalid: list[InvalidDefinition] = strawberry.field(default_factory=list, description="What could not be used.")
+    invalid: list[InvalidDefinition] = strawberry.field(
+        default_factory=list, description="What could not be used."
+    )
 
     @classmethod
     def of(cls, done: definitions.Refresh) -> "RefreshCatalogPayload":
@@ -109,7 +111,10 @@ class RefreshCatalogPayload(Payload):
             updated=done.count(CatalogChangeKind.UPDATED),
             removed=done.count(CatalogChangeKind.REMOVED),
             unchanged=done.unchanged,
-            changes=[CatalogChange(kind=c.kind, type=c.type, definition_id=c.definition_id, source=c.source) for c in done.changes],
+            changes=[
+                CatalogChange(kind=c.kind, type=c.type, definition_id=c.definition_id, source=c.source)
+                for c in done.changes
+            ],
             invalid=[InvalidDefinition(source=i.source, reason=i.reason) for i in done.invalid],
         )
 
@@ -130,12 +135,16 @@ class SharedConfigPayload(Payload):
     configuration: JSON = strawberry.field(
         default_factory=lambda: JSON({}), description="Values by item name; secrets read null."
     )
-    secrets_set: list[str] = strawberry.field(default_factory=list, description="Names of the secrets that are set.")
+    secrets_set: list[str] = strawberry.field(
+        default_factory=list, description="Names of the secrets that are set."
+    )
 
 
 @strawberry.type(description="A budget that was changed.")
 class QuotaPayload(Payload):
-    quota: Quota | None = strawberry.field(default=None, description="As it is now; null where it was lifted.")
+    quota: Quota | None = strawberry.field(
+        default=None, description="As it is now; null where it was lifted."
+    )
 
 
 @strawberry.type(description="A part that the instance depends on.")

@@ -21,7 +21,9 @@ NeuronType = Annotated["Neuron", strawberry.lazy("cortexql.schema.neurons")]
     "their part."
 )
 class Quota(Node):
-    base_config: str | None = strawberry.field(description="Whose submissions it counts: all of one baseConfig.")
+    base_config: str | None = strawberry.field(
+        description="Whose submissions it counts: all of one baseConfig."
+    )
     limit: int = strawberry.field(description="So many submissions in a window.")
     unit: RateUnit = strawberry.field(
         description="The window: hours, days and months are calendar ones in UTC, shorter ones slide."

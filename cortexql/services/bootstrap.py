@@ -22,7 +22,9 @@ async def first_superadmin(transactions: Transactions, settings: Settings) -> st
         if (await tx.session.scalars(select(User.id).limit(1))).first() is not None:
             return None
         if await organizations.find(tx, organizations.FIRST) is None:
-            tx.session.add(Organization(name=organizations.FIRST, description="Administration of this instance"))
+            tx.session.add(
+                Organization(name=organizations.FIRST, description="Administration of this instance")
+            )
             await tx.flush()
         user = await users.create(
             tx,

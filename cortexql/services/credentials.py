@@ -71,7 +71,9 @@ async def renew_key(tx: Transaction, login: str) -> tuple[User, str]:
 
 async def set_key(tx: Transaction, user: User, key: str) -> str:
     """Store a key for a user whom the caller may manage."""
-    tx.session.add(ApiKey(organization_id=user.organization_id, user_id=user.id, name=DEFAULT_KEY, digest=_digest(key)))
+    tx.session.add(
+        ApiKey(organization_id=user.organization_id, user_id=user.id, name=DEFAULT_KEY, digest=_digest(key))
+    )
     await tx.flush()
     return key
 

@@ -48,11 +48,15 @@ class Refresh:
         return sum(change.kind is kind for change in self.changes)
 
 
-async def read_sources(settings: Settings, only: NeuronType | None = None) -> list[tuple[NeuronType, sources.Listing]]:
+async def read_sources(
+    settings: Settings, only: NeuronType | None = None
+) -> list[tuple[NeuronType, sources.Listing]]:
     """Read every configured source, outside any transaction: one may be slow."""
     kinds = [only] if only else list(NeuronType)
     return [
-        (kind, await sources.read(source, kind.value)) for kind in kinds for source in settings.catalogues(kind.value)
+        (kind, await sources.read(source, kind.value))
+        for kind in kinds
+        for source in settings.catalogues(kind.value)
     ]
 
 
@@ -70,7 +74,9 @@ async def refresh(tx: Transaction, listings: Sequence[tuple[NeuronType, sources.
         result.invalid += listing.invalid
         for parsed in listing.definitions:
             if parsed.id in seen:
-                result.invalid.append(sources.Invalid(parsed.source, f"{parsed.id} is listed twice; the first one counts"))
+                result.invalid.append(
+                    sources.Invalid(parsed.source, f"{parsed.id} is listed twice; the first one counts")
+                )
                 continue
             seen.add(parsed.id)
             _merge(tx, result, kind, parsed, stored.get(parsed.id))

@@ -199,9 +199,7 @@ class Executor:
                 problem = str(error)
         return Failure(problem), None, _nothing
 
-    async def _run_with(
-        self, runner: Runner[Any], work: _Work
-    ) -> tuple[_Result, Path | None, _Destroy]:
+    async def _run_with(self, runner: Runner[Any], work: _Work) -> tuple[_Result, Path | None, _Destroy]:
         run = await runner.prepare(work.spec)
 
         async def destroy() -> None:
@@ -262,9 +260,7 @@ class Executor:
                 log.info("job.finished", job_id=work.job.id, attempt=work.job.attempts, accepted=accepted)
                 return
 
-    async def _record(
-        self, tx: Transaction, work: _Work, result: _Result, folder: Path | None
-    ) -> bool:
+    async def _record(self, tx: Transaction, work: _Work, result: _Result, folder: Path | None) -> bool:
         """Write report, artifacts and final state in one transaction; refuse it when the attempt is superseded."""
         owner = self._lease.owner
         values: dict[str, Any] = {"runner": work.runner, "image_digest": work.image_digest}
@@ -379,7 +375,9 @@ async def _take_back(tx: Transaction, job: Job) -> None:
     gone = f"worker {job.lease_owner} did not renew its lease"
     losses = {"losses": job.losses + 1}
     if job.type is NeuronType.RESPONDER:
-        await _end_failed(tx, job, job.lease_owner, _End(_UNKNOWN_OUTCOME, started=True, reason=gone, values=losses))
+        await _end_failed(
+            tx, job, job.lease_owner, _End(_UNKNOWN_OUTCOME, started=True, reason=gone, values=losses)
+        )
     elif job.losses + 1 >= MAX_LOSSES:
         message = f"quarantined: {MAX_LOSSES} workers died while they ran it"
         await _end_failed(tx, job, job.lease_owner, _End(message, started=True, reason=gone, values=losses))

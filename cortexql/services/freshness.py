@@ -17,9 +17,12 @@ _LOCK_SPACE = 0x66726573  # "fres"
 _LOCKS = 1024
 
 
-def fingerprint(neuron_id: int, configured: str, data_type: str, digest: str, question: Mapping[str, Any]) -> str:
+def fingerprint(
+    neuron_id: int, configured: str, data_type: str, digest: str, question: Mapping[str, Any]
+) -> str:
     """Return what equal questions share. `configured` covers definition, image and configuration, `question`
-    parameters, TLP and PAP: a new key or a new version never answers with old results."""
+    parameters, TLP and PAP: a new key or a new version never answers with old results.
+    """
     parts = [neuron_id, configured, data_type, digest, question]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -60,7 +60,8 @@ async def _redis(ping: Callable[[], Awaitable[bool]], now: datetime) -> Componen
 
 async def _queue(tx: Transaction, now: datetime) -> Component:
     query = select(func.count(Job.id), func.min(Job.created_at)).where(  # type: ignore[arg-type]
-        ledger.status_in({JobStatus.WAITING}), Job.held.is_(False)  # type: ignore[attr-defined]
+        ledger.status_in({JobStatus.WAITING}),
+        Job.held.is_(False),  # type: ignore[attr-defined]
     )
     count, oldest = (await tx.session.execute(query)).one()
     said = f"{count} waiting, the oldest since {oldest:%Y-%m-%d %H:%M:%S} UTC" if count else "nothing waits"
@@ -81,6 +82,8 @@ async def _workers(tx: Transaction, now: datetime) -> list[Component]:
         message = "no worker is there to run jobs: start `cortexql worker`"
         return [Component("workers", "worker", Status.RED, message, now)]
     return [
-        Component(w.name, "worker", Status.GREEN, f"{w.busy} of {w.slots} slots busy; {', '.join(w.runners)}", now)
+        Component(
+            w.name, "worker", Status.GREEN, f"{w.busy} of {w.slots} slots busy; {', '.join(w.runners)}", now
+        )
         for w in alive
     ]

@@ -119,7 +119,9 @@ async def _end(
     tx: Transaction, job_id: int, to: JobStatus, cause: ledger.Cause, when: set[JobStatus]
 ) -> Sequence[Job]:
     which = (Job.id == job_id) & ledger.status_in(when)
-    return await ledger.move(tx, to, which, cause, {"ended_at": ledger.now_or(Job.ended_at), "lease_owner": None})
+    return await ledger.move(
+        tx, to, which, cause, {"ended_at": ledger.now_or(Job.ended_at), "lease_owner": None}
+    )
 
 
 async def _drop_content(tx: Transaction, job: Job) -> None:
@@ -127,7 +129,14 @@ async def _drop_content(tx: Transaction, job: Job) -> None:
     attached = set((await tx.session.scalars(files.where(Report.job_id == job.id))).all())  # type: ignore[arg-type]
     await tx.session.execute(delete(Report).where(Report.job_id == job.id))  # type: ignore[arg-type]
     await tx.session.execute(update(JobEvent).where(JobEvent.job_id == job.id).values(message=None))  # type: ignore[arg-type]
-    blank = {"input": None, "error_input": None, "error_message": None, "parameters": {}, "message": "", "label": None}
+    blank = {
+        "input": None,
+        "error_input": None,
+        "error_message": None,
+        "parameters": {},
+        "message": "",
+        "label": None,
+    }
     await tx.session.execute(update(Job).where(Job.id == job.id).values(**blank))  # type: ignore[arg-type]
     if job.observable_id is not None:
         attached |= await _drop_observable(tx, job.observable_id)
@@ -136,7 +145,9 @@ async def _drop_content(tx: Transaction, job: Job) -> None:
 
 async def _drop_observable(tx: Transaction, observable_id: int) -> set[int | None]:
     others = exists().where(Job.observable_id == observable_id, not_deleted())  # type: ignore[arg-type]
-    query = delete(Observable).where(Observable.id == observable_id, ~others).returning(Observable.attachment_id)  # type: ignore[arg-type,call-overload]
+    query = (
+        delete(Observable).where(Observable.id == observable_id, ~others).returning(Observable.attachment_id)
+    )  # type: ignore[arg-type,call-overload]
     return set((await tx.session.scalars(query)).all())
 
 

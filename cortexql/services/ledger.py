@@ -61,7 +61,11 @@ async def open_jobs(tx: Transaction, jobs: Sequence[Job], cause: Cause) -> None:
 
 
 async def move(
-    tx: Transaction, to: JobStatus, which: ColumnElement[bool], cause: Cause, values: Mapping[str, Any] | None = None
+    tx: Transaction,
+    to: JobStatus,
+    which: ColumnElement[bool],
+    cause: Cause,
+    values: Mapping[str, Any] | None = None,
 ) -> Sequence[Job]:
     """Move the jobs that `which` selects and whose state allows it; return them as they are now.
 

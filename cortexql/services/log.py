@@ -58,7 +58,9 @@ async def read_after(tx: Transaction, organization_id: int, seq: int) -> Sequenc
     query = select(JobEvent).where(JobEvent.organization_id == organization_id, JobEvent.seq > seq)  # type: ignore[arg-type,operator]
     events = (await tx.session.scalars(query.order_by(JobEvent.seq).limit(BATCH))).all()  # type: ignore[arg-type]
     if not events and seq > await position(tx, organization_id):
-        raise CursorExpiredError("after lies ahead of the event log: it is from another instance, or a restored one")
+        raise CursorExpiredError(
+            "after lies ahead of the event log: it is from another instance, or a restored one"
+        )
     if events and events[0].seq != seq + 1:
         raise CursorExpiredError
     return events
@@ -81,5 +83,3 @@ def _own(tx: Transaction) -> int:
     if tx.principal.organization_id is None:
         raise RuntimeError("the system has no event log of its own")
     return tx.principal.organization_id
-
-

@@ -38,7 +38,8 @@ class NewNeuron:
 @dataclass(frozen=True, slots=True)
 class NeuronChange:
     """What to change; None leaves as it is. `configuration` merges by key: a null plain value unsets,
-    a null secret is kept, and `clear_secrets` empties."""
+    a null secret is kept, and `clear_secrets` empties.
+    """
 
     name: str | None = None
     definition_id: str | None = None
@@ -159,7 +160,9 @@ async def get(tx: Transaction, neuron_id: int) -> Neuron:
     return neuron
 
 
-async def find(tx: Transaction, kind: NeuronType, name: str, organization_id: int | None = None) -> Neuron | None:
+async def find(
+    tx: Transaction, kind: NeuronType, name: str, organization_id: int | None = None
+) -> Neuron | None:
     """Return a neuron by name: of the caller's own organization, unless another one is given."""
     owner = organization_id if organization_id is not None else tx.principal.organization_id
     query = _query().where(Neuron.type == kind, Neuron.name == name, Neuron.organization_id == owner)  # type: ignore[arg-type]
@@ -232,7 +235,7 @@ def worker_id(organization: str, name: str, kind: NeuronType) -> str:
     return hashlib.md5(f"{organization}_{name}_{kind.value}".encode(), usedforsecurity=False).hexdigest()
 
 
-def merge(  # noqa: PLR0913 a pure function of two stored and two given things
+def merge(
     items: Iterable[ParsedItem],
     plain: Mapping[str, Any],
     secrets: Mapping[str, str],
@@ -264,7 +267,9 @@ def _query() -> Select[tuple[Neuron]]:
 async def _upgrade(tx: Transaction, neuron: Neuron, definition_id: str) -> None:
     definition = await definitions.get(tx, definition_id)
     if definition.type is not neuron.type or definition.name != neuron.definition.name:
-        raise InvalidInputError(f"{definition_id} is not a version of {neuron.definition.name}", field=("definition",))
+        raise InvalidInputError(
+            f"{definition_id} is not a version of {neuron.definition.name}", field=("definition",)
+        )
     follows = neuron.name == neuron.definition.definition_id
     neuron.definition = definition
     neuron.definition_pk = definition.id
@@ -307,5 +312,3 @@ def _positive(value: timedelta | None) -> timedelta | None:
 
 def _minutes(value: Any) -> timedelta | None:
     return timedelta(minutes=value) if value else None
-
-

@@ -92,5 +92,3 @@ async def named_or_own(tx: Transaction, name: str | None) -> Organization:
 async def list_page(tx: Transaction, request: page.PageRequest) -> page.Page[Organization]:
     """Page through the visible organizations by name."""
     return await page.read(tx, select(Organization), _BY_NAME, request)
-
-

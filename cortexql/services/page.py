@@ -38,7 +38,9 @@ class PageRequest:
         for name in ("first", "last"):
             size = getattr(self, name)
             if size is not None and not 0 <= size <= MAX_SIZE:
-                raise InvalidInputError(f"{name} is at most {MAX_SIZE}, and at least 0, not {size}", field=(name,))
+                raise InvalidInputError(
+                    f"{name} is at most {MAX_SIZE}, and at least 0, not {size}", field=(name,)
+                )
 
     @property
     def size(self) -> int:
@@ -72,9 +74,7 @@ class Keyset:
     descending: bool = False
 
 
-async def read(
-    tx: Transaction, query: Select[tuple[Row]], keyset: Keyset, request: PageRequest
-) -> Page[Row]:
+async def read(tx: Transaction, query: Select[tuple[Row]], keyset: Keyset, request: PageRequest) -> Page[Row]:
     """Read one page of a query.
 
     Raises:

@@ -25,7 +25,8 @@ def check(password: str) -> str:
     """
     if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS or not password.strip():
         raise InvalidInputError(
-            f"a password has {MIN_CHARACTERS} to {MAX_CHARACTERS} characters, and not only blanks", field=("password",)
+            f"a password has {MIN_CHARACTERS} to {MAX_CHARACTERS} characters, and not only blanks",
+            field=("password",),
         )
     if "\0" in password:
         raise InvalidInputError("a password has no NUL character", field=("password",))

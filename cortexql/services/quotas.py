@@ -186,7 +186,10 @@ async def give_back(tx: Transaction, charges: Iterable[Mapping[str, Any]]) -> No
             await tx.session.execute(delete(QuotaCharge).where(QuotaCharge.id.in_(one.limit(1))))  # type: ignore[attr-defined]
         else:
             window = (QuotaUse.quota_id == quota.id) & (QuotaUse.window_start == window_start(at, quota.unit))
-            less = {"used": func.greatest(QuotaUse.used - 1, 0), "pooled": func.greatest(QuotaUse.pooled - pooled, 0)}
+            less = {
+                "used": func.greatest(QuotaUse.used - 1, 0),
+                "pooled": func.greatest(QuotaUse.pooled - pooled, 0),
+            }
             await tx.session.execute(update(QuotaUse).where(window).values(less))  # type: ignore[arg-type]
 
 
@@ -307,7 +310,9 @@ async def _check_allocations(tx: Transaction, quota: Quota) -> None:
     """Raise InvalidInputError when organizations' budgets would take more than the instance has."""
     if quota.base_config is None:
         return
-    same = and_(Quota.base_config == quota.base_config, Quota.unit == quota.unit, Quota.organization_id.is_(None))  # type: ignore[arg-type,union-attr]
+    same = and_(
+        Quota.base_config == quota.base_config, Quota.unit == quota.unit, Quota.organization_id.is_(None)
+    )  # type: ignore[arg-type,union-attr]
     instance = (await tx.session.scalars(select(Quota.max_jobs).where(same))).one_or_none()
     allocated, _ = await _shares(tx, quota, None)
     if instance is not None and allocated > instance:

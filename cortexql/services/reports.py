@@ -102,7 +102,9 @@ async def list_page(tx: Transaction, wanted: ReportFilter, request: page.PageReq
     if wanted.search:
         named = select(Observable.id).where(Observable.data.icontains(wanted.search, autoescape=True))  # type: ignore[call-overload,union-attr]
         said = cast(Report.taxonomies, String).icontains(wanted.search, autoescape=True)
-        query = query.where(or_(said, Report.neuron_name.icontains(wanted.search), Report.observable_id.in_(named)))  # type: ignore[attr-defined,union-attr]
+        query = query.where(
+            or_(said, Report.neuron_name.icontains(wanted.search), Report.observable_id.in_(named))
+        )  # type: ignore[attr-defined,union-attr]
     keyset = _NEWEST if wanted.observable_id is None else _OF_OBSERVABLE
     return await page.read(tx, query, keyset, request)
 
@@ -166,7 +168,9 @@ def _light():  # type: ignore[no-untyped-def] # noqa: ANN202 a select of reports
     return select(Report).options(defer(Report.output, raiseload=True))  # type: ignore[arg-type]
 
 
-def _artifact(organization_id: int, report_id: int, parsed: ParsedArtifact, attachment_id: int | None) -> Artifact:
+def _artifact(
+    organization_id: int, report_id: int, parsed: ParsedArtifact, attachment_id: int | None
+) -> Artifact:
     return Artifact(
         organization_id=organization_id,
         report_id=report_id,

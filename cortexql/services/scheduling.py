@@ -56,7 +56,9 @@ async def claim(tx: Transaction, lease: Lease) -> Job | None:
 async def renew(tx: Transaction, lease: Lease) -> dict[int, int]:
     """Renew all of a worker's leases; return the jobs and attempts that are still its own."""
     mine = (Job.lease_owner == lease.owner) & ledger.status_in({JobStatus.IN_PROGRESS})  # type: ignore[arg-type]
-    statement = update(Job).where(mine).values(lease_until=func.now() + lease.length).returning(Job.id, Job.attempts)  # type: ignore[call-overload,arg-type]
+    statement = (
+        update(Job).where(mine).values(lease_until=func.now() + lease.length).returning(Job.id, Job.attempts)
+    )  # type: ignore[call-overload,arg-type]
     rows = (await tx.session.execute(statement.execution_options(synchronize_session=False))).all()
     return {job_id: attempt for job_id, attempt in rows}
 
@@ -68,7 +70,9 @@ async def positions(tx: Transaction, job_ids: Sequence[int]) -> dict[int, tuple[
     """
     # Only the caller's own: the function itself knows no tenant.
     ids = (await tx.session.scalars(select(Job.id).where(Job.id.in_(job_ids)))).all()  # type: ignore[call-overload,attr-defined]
-    rows = func.job_positions(cast(list(ids), ARRAY(BigInteger)), cast(_PACE_WINDOW, Interval)).table_valued("job_id", "ahead", "expected_start")
+    rows = func.job_positions(cast(list(ids), ARRAY(BigInteger)), cast(_PACE_WINDOW, Interval)).table_valued(
+        "job_id", "ahead", "expected_start"
+    )
     found = (await tx.session.execute(select(rows.c.job_id, rows.c.ahead, rows.c.expected_start))).all()
     return {job_id: (ahead, expected) for job_id, ahead, expected in found}
 
@@ -108,5 +112,3 @@ async def _release_due(tx: Transaction) -> None:
 def _of_active_organization() -> ColumnElement[bool]:
     locked = select(Organization.id).where(Organization.status == OrganizationStatus.LOCKED)  # type: ignore[call-overload,arg-type]
     return Job.organization_id.not_in(locked)  # type: ignore[attr-defined,no-any-return]
-
-

@@ -14,7 +14,11 @@ from cortexql.transaction import Transaction
 
 
 async def update(
-    tx: Transaction, base_config: str, values: Mapping[str, Any], cipher: Cipher, organization: str | None = None
+    tx: Transaction,
+    base_config: str,
+    values: Mapping[str, Any],
+    cipher: Cipher,
+    organization: str | None = None,
 ) -> tuple[SharedConfig, dict[str, Any]]:
     """Merge values into a shared configuration; return it, and its values with secrets as null.
 

@@ -23,7 +23,17 @@ from cortexql.errors import (
     TlpExceededError,
     UnsupportedDataTypeError,
 )
-from cortexql.models import Attachment, Definition, Job, JobStage, JobStatus, Neuron, NeuronType, Priority, RunnerKind
+from cortexql.models import (
+    Attachment,
+    Definition,
+    Job,
+    JobStage,
+    JobStatus,
+    Neuron,
+    NeuronType,
+    Priority,
+    RunnerKind,
+)
 from cortexql.principal import Permission
 from cortexql.services import configuration, freshness, ledger, neurons, observables, quotas, text, workers
 from cortexql.services.observables import ObservableKey
@@ -268,7 +278,8 @@ class _Batch:
 
     async def _answer_known(self, questions: Sequence[_Question]) -> None:
         await freshness.lock(
-            self.tx, [key for q in questions if _is_open(q) for key in (q.fingerprint, q.idempotency_key) if key]
+            self.tx,
+            [key for q in questions if _is_open(q) for key in (q.fingerprint, q.idempotency_key) if key],
         )
         await self._answer_repeated([q for q in questions if _is_open(q) and q.idempotency_key])
         wanted = {
@@ -302,7 +313,9 @@ class _Batch:
         first: dict[str, _Question] = {}
         granted: list[tuple[_Question, quotas.Grant]] = []
         budgets = await quotas.lock(
-            self.tx, self.organization_id, {q.configured.neuron.id: q.configured.neuron for q in questions}.values()
+            self.tx,
+            self.organization_id,
+            {q.configured.neuron.id: q.configured.neuron for q in questions}.values(),
         )
         for question in questions:
             fresh = self._max_age(question.configured.neuron) > timedelta(0)
@@ -320,7 +333,9 @@ class _Batch:
         await budgets.write(self.tx)
         return granted
 
-    async def _store(self, questions: Sequence[_Question], granted: Sequence[tuple[_Question, quotas.Grant]]) -> None:
+    async def _store(
+        self, questions: Sequence[_Question], granted: Sequence[tuple[_Question, quotas.Grant]]
+    ) -> None:
         seen = {
             q.key: (q.observable.data, q.file.id if q.file else None)
             for q in questions
@@ -426,10 +441,14 @@ def _check_observable(observable: ObservableRequest) -> None:
         return
     given = [name for name in ("data", "file", "attachment") if getattr(observable, name) is not None]
     if len(given) != 1:
-        raise InvalidInputError(f"give exactly one of data, file and attachment, not {len(given)}", field=("data",))
+        raise InvalidInputError(
+            f"give exactly one of data, file and attachment, not {len(given)}", field=("data",)
+        )
     if (observable.data_type == FILE) == (observable.data is not None):
         wanted = "a file or an attachment" if observable.data_type == FILE else "data"
-        raise InvalidInputError(f"an observable of type {observable.data_type} has {wanted}", field=(given[0],))
+        raise InvalidInputError(
+            f"an observable of type {observable.data_type} has {wanted}", field=(given[0],)
+        )
     if observable.data is not None:
         text.check(observable.data, "data", longest=MAX_DATA_CHARACTERS)
 

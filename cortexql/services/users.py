@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, select
 from cortexql.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from cortexql.models import User, UserStatus
 from cortexql.principal import Permission, Role
-from cortexql.services import organizations, page, passwords, text
+from cortexql.services import organizations, page, text
 from cortexql.transaction import Transaction
 
 _BY_LOGIN = page.Keyset("users", (User.login,))  # type: ignore[arg-type]
@@ -137,7 +137,9 @@ def _in(organization: organizations.Organization) -> ColumnElement[bool]:
 
 
 async def _organization_name(tx: Transaction, user: User) -> str:
-    query = select(organizations.Organization.name).where(organizations.Organization.id == user.organization_id)
+    query = select(organizations.Organization.name).where(
+        organizations.Organization.id == user.organization_id
+    )
     return (await tx.session.scalars(query)).one()
 
 

@@ -31,7 +31,9 @@ async def beat(tx: Transaction, presence: Presence) -> None:
     """Record that a worker is there."""
     values = {"slots": presence.slots, "busy": presence.busy, "runners": list(presence.runners)}
     statement = insert(Worker).values(name=presence.name, version=__version__, **values)
-    statement = statement.on_conflict_do_update(index_elements=["name"], set_={**values, "seen_at": func.now()})
+    statement = statement.on_conflict_do_update(
+        index_elements=["name"], set_={**values, "seen_at": func.now()}
+    )
     await tx.session.execute(statement)
 
 

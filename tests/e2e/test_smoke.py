@@ -11,7 +11,9 @@ RUN = """mutation($input: RunAnalyzerInput!) {
 }"""
 
 
-async def test_an_observable_goes_in_and_a_report_comes_out(url: str, world: World, executor: Executor) -> None:
+async def test_an_observable_goes_in_and_a_report_comes_out(
+    url: str, world: World, executor: Executor
+) -> None:
     headers = world.alpha.headers(Role.ANALYZE)
     variables = {"input": {"analyzer": "Echo_1_0", "observable": {"dataType": "ip", "data": "192.0.2.1"}}}
     async with httpx.AsyncClient(base_url=url, headers=headers) as client:

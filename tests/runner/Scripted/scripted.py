@@ -15,4 +15,4 @@ def report(**full: object) -> None:
     (output / "output.json").write_text(json.dumps({"success": True, "full": full}), encoding="utf-8")
 
 
-exec(given["parameters"]["code"])  # noqa: S102 it is what this is for
+exec(given["parameters"]["code"])
