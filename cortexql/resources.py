@@ -50,7 +50,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             )
     engine = create_engine(settings.database_url)
     redis = await queue.connect(settings.redis_url)
-    listener: Redis[bytes] = Redis.from_url(settings.redis_url)
+    listener = Redis.from_url(settings.redis_url)
     bus, wakes = Bus(listener), queue.Queue(redis)
     transactions = Transactions(engine, wakes, bus)
     try:

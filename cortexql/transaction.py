@@ -174,15 +174,15 @@ def _narrow(state: ORMExecuteState) -> None:
         options.append(
             with_loader_criteria(
                 models.Organization,
-                models.Organization.id == principal.organization_id,  # type: ignore[arg-type]
+                models.Organization.id == principal.organization_id,
                 include_aliases=True,
             )
         )
-    state.statement = state.statement.options(*options)  # type: ignore[attr-defined]
+    state.statement = state.statement.options(*options)
 
 
 def _criterion(table: type[SQLModel], organization_id: int | None) -> ColumnElement[bool]:
-    column = cast("InstrumentedAttribute[int | None]", table.organization_id)  # type: ignore[attr-defined]
+    column = cast("InstrumentedAttribute[int | None]", table.organization_id)
     own = column == organization_id
     return or_(own, column.is_(None)) if table in SHARED else own
 
@@ -194,7 +194,7 @@ def _check_insert(state: ORMExecuteState, principal: Principal) -> None:
         return
     rows = state.parameters if isinstance(state.parameters, list) else [state.parameters or {}]
     for row in cast("list[Mapping[str, Any]]", rows):
-        _check_owner(principal, cast("type[SQLModel]", table), row.get("organization_id"))
+        _check_owner(principal, table, row.get("organization_id"))
 
 
 @event.listens_for(ScopedSession, "before_flush")
@@ -213,7 +213,7 @@ def _guard(session: Session, _context: UOWTransaction, _instances: object) -> No
 
 def _owners(row: object) -> set[int | None]:
     """Return the row's organization, and the one it had when a change moves it."""
-    history = inspect(row).attrs.organization_id.history  # type: ignore[union-attr]
+    history = inspect(row).attrs.organization_id.history
     return {*(history.added or ()), *(history.unchanged or ()), *(history.deleted or ())}
 
 

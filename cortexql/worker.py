@@ -1,11 +1,11 @@
-"""The arq worker: every wake-up makes an idle slot run jobs until none is due. Only here and in `queue.py` is arq known."""
+"""The arq worker: a wake-up makes an idle slot run jobs until none is due. Only this and `queue.py` know arq."""
 
 import asyncio
 import contextlib
 import os
 import secrets
 import socket
-from typing import Any
+from typing import Any, cast
 
 from arq.cron import cron
 from arq.worker import Worker as ArqWorker
@@ -87,8 +87,10 @@ async def _serve(
 
     interval = max(1, min(10, int(context.settings.lease.total_seconds() / 3)))
     worker = Worker(
-        functions=[arq_function(run_jobs, name=queue.FUNCTION, timeout=_NO_TIMEOUT)],
-        cron_jobs=[cron(sweep_jobs, second=set(range(0, 60, interval)), run_at_startup=True, timeout=60)],
+        functions=[arq_function(cast("Any", run_jobs), name=queue.FUNCTION, timeout=_NO_TIMEOUT)],
+        cron_jobs=[
+            cron(cast("Any", sweep_jobs), second=set(range(0, 60, interval)), run_at_startup=True, timeout=60)
+        ],
         redis_pool=resources.redis,
         queue_name=queue.NAME,
         # One more: a sweep must not wait for a slot.

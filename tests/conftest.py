@@ -48,11 +48,10 @@ async def resources(settings: Settings) -> AsyncIterator[Resources]:
 
 
 @pytest.fixture
-async def clean(resources: Resources) -> AsyncIterator[None]:
+async def clean(resources: Resources) -> None:
     """Begin with no organization, and so no user, neuron or job; the catalogue stays."""
     async with resources.engine.begin() as connection:
         await connection.execute(text("TRUNCATE organization, worker RESTART IDENTITY CASCADE"))
-    yield
 
 
 @dataclass(frozen=True, slots=True)

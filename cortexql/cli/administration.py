@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cortexql.catalog.definition import coerce
+from cortexql.catalog.definition import ParsedItem, coerce
 from cortexql.cli.running import CommandError, with_resources
 from cortexql.cli.servers import DataDir
 from cortexql.models import OrganizationStatus, UserStatus
@@ -188,7 +188,7 @@ def enable(
     print(f"enabled {name or definition} for {organization}")
 
 
-def _values(items: tuple[configuration.ParsedItem, ...], settings: list[str]) -> dict[str, Any]:
+def _values(items: tuple[ParsedItem, ...], settings: list[str]) -> dict[str, Any]:
     """Read name=value as the item's type; a multi item may be named again, or given as a JSON list."""
     known = {item.name: item for item in items}
     values: dict[str, Any] = {}

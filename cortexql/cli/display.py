@@ -6,7 +6,7 @@ Everything that comes from a neuron is shown as text: markup in it means nothing
 import json
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.progress import (
     BarColumn,
@@ -25,7 +25,7 @@ _STYLES = {
     "safe": "black on green",
     "info": "white on blue",
 }
-_MARKS = {"SUCCESS": ("✓", "green"), "FAILURE": ("✗", "bold red"), "CANCELLED": ("–", "yellow")}
+_MARKS = {"SUCCESS": ("✓", "green"), "FAILURE": ("✗", "bold red"), "CANCELLED": ("-", "yellow")}
 _LONGEST_CELL = 160
 _MAX_ROWS = 12
 
@@ -66,7 +66,7 @@ def report(job: dict[str, Any], what: str) -> Panel:
         )
         return Panel(body, title=title, title_align="left", border_style="red")
     found = job["report"]
-    parts = [_verdicts(found), _facts(found["full"])]
+    parts: list[RenderableType] = [_verdicts(found), _facts(found["full"])]
     if found["artifacts"]:
         parts.append(_artifacts(found["artifacts"]))
     return Panel(Group(*parts), title=title, title_align="left", border_style="cyan")

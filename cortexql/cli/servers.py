@@ -103,9 +103,13 @@ def schema() -> None:
 @asynccontextmanager
 async def instance(settings: Settings, host: str, port: int, workers: int) -> AsyncIterator[Instance]:
     """Run everything until the block ends; requests are served when it begins."""
-    async with _servers(settings) as connected, _prepared(connected) as password:
-        async with _web_server(connected, host, port) as url, _worker_processes(connected, workers):
-            yield Instance(connected, url, password)
+    async with (
+        _servers(settings) as connected,
+        _prepared(connected) as password,
+        _web_server(connected, host, port) as url,
+        _worker_processes(connected, workers),
+    ):
+        yield Instance(connected, url, password)
 
 
 def announce(running: Instance) -> None:

@@ -9,8 +9,9 @@ from cortexql.models import columns
 
 
 class Attachment(SQLModel, table=True):
-    """A file that an organization has, known by its SHA-256. Two organizations' equal files are two rows:
-    nobody learns from an upload's speed what another has.
+    """A file that an organization has, known by its SHA-256.
+
+    Two organizations' equal files are two rows: nobody learns from an upload's speed what another has.
     """
 
     __table_args__ = (UniqueConstraint("organization_id", "sha256"),)

@@ -58,8 +58,9 @@ class Quota(SQLModel, table=True):
 
 
 class QuotaUse(SQLModel, table=True):
-    """What was taken of one quota in one calendar window. `pooled`: the part of organizations that have no budget of
-    their own and live off what an instance budget leaves them.
+    """What was taken of one quota in one calendar window.
+
+    `pooled`: the part of organizations without a budget of their own, which live off what an instance budget leaves.
     """
 
     __tablename__ = "quota_use"

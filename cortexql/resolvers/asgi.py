@@ -3,7 +3,7 @@
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from cross_web import HTTPException
@@ -79,7 +79,7 @@ class GraphQLApp(GraphQL[Context, None]):
             raise ConnectionRejectionError from error
         if context.caller is None:
             raise ConnectionRejectionError
-        return UNSET
+        return cast("UnsetType", UNSET)
 
     async def render_graphql_ide(self, request: Request) -> Response:
         """Serve GraphiQL from this host alone."""

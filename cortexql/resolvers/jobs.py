@@ -16,7 +16,7 @@ from cortexql.schema.connection import (
 )
 from cortexql.schema.context import Info
 from cortexql.schema.enums import Priority
-from cortexql.schema.errors import expected
+from cortexql.schema.errors import UserError, expected
 from cortexql.schema.ids import number_of
 from cortexql.schema.inputs import (
     DEFAULT_LEVEL,
@@ -87,19 +87,19 @@ class JobQueries:
         return to_connection(page, Observable.of)  # type: ignore[no-any-return]
 
 
-def _analyzer(errors: list[payloads.UserError], _: object) -> payloads.RunAnalyzerPayload:
+def _analyzer(errors: list[UserError], _: object) -> payloads.RunAnalyzerPayload:
     return payloads.RunAnalyzerPayload(errors=errors)
 
 
-def _analyze(errors: list[payloads.UserError], _: object) -> payloads.AnalyzePayload:
+def _analyze(errors: list[UserError], _: object) -> payloads.AnalyzePayload:
     return payloads.AnalyzePayload(errors=errors)
 
 
-def _responder(errors: list[payloads.UserError], _: object) -> payloads.RunResponderPayload:
+def _responder(errors: list[UserError], _: object) -> payloads.RunResponderPayload:
     return payloads.RunResponderPayload(errors=errors)
 
 
-def _job(errors: list[payloads.UserError], _: object) -> payloads.JobPayload:
+def _job(errors: list[UserError], _: object) -> payloads.JobPayload:
     return payloads.JobPayload(errors=errors)
 
 

@@ -6,9 +6,8 @@ from cortexql.models import NeuronType
 from cortexql.schema import payloads
 from cortexql.schema.connection import After, Connection, First, page_request, to_connection
 from cortexql.schema.context import Info
-from cortexql.schema.enums import NeuronType as NeuronTypeEnum
 from cortexql.schema.enums import QuotaPacing
-from cortexql.schema.errors import expected
+from cortexql.schema.errors import UserError, expected
 from cortexql.schema.ids import number_of
 from cortexql.schema.inputs import (
     NEURONS,
@@ -63,7 +62,7 @@ class NeuronQueries:
     async def catalog(
         self,
         info: Info,
-        type: NeuronTypeEnum | None = None,
+        type: NeuronType | None = None,
         search: str | None = None,
         first: First = None,
         after: After = None,
@@ -82,19 +81,19 @@ class NeuronQueries:
         return [Quota.of(usage) for usage in found]
 
 
-def _neuron(errors: list[payloads.UserError], _: object) -> payloads.NeuronPayload:
+def _neuron(errors: list[UserError], _: object) -> payloads.NeuronPayload:
     return payloads.NeuronPayload(errors=errors)
 
 
-def _refresh(errors: list[payloads.UserError], _: object) -> payloads.RefreshCatalogPayload:
+def _refresh(errors: list[UserError], _: object) -> payloads.RefreshCatalogPayload:
     return payloads.RefreshCatalogPayload(errors=errors)
 
 
-def _shared(errors: list[payloads.UserError], given: UpdateSharedConfigInput) -> payloads.SharedConfigPayload:
+def _shared(errors: list[UserError], given: UpdateSharedConfigInput) -> payloads.SharedConfigPayload:
     return payloads.SharedConfigPayload(errors=errors, base_config=given.base_config)
 
 
-def _quota(errors: list[payloads.UserError], _: object) -> payloads.QuotaPayload:
+def _quota(errors: list[UserError], _: object) -> payloads.QuotaPayload:
     return payloads.QuotaPayload(errors=errors)
 
 

@@ -42,7 +42,8 @@ class NodeQueries:
         return log.to_cursor(await info.context.resources.feed.position(info.context.principal))
 
     @strawberry.field(
-        description="Database, Redis, workers, engines, registries, catalogues: each green, orange or red, and the whole."
+        description="Database, Redis, workers, engines, registries, catalogues: each green, orange or red, and "
+        "the whole."
     )
     async def health(self, info: Info) -> Health:
         async with info.context.open() as tx:

@@ -14,7 +14,7 @@ from cortexql.schema.connection import (
     to_connection,
 )
 from cortexql.schema.context import Info
-from cortexql.schema.errors import expected
+from cortexql.schema.errors import UserError, expected
 from cortexql.schema.inputs import (
     CreateOrganizationInput,
     CreateUserInput,
@@ -65,15 +65,15 @@ class OrganizationQueries:
         return to_connection(page, User.of)  # type: ignore[no-any-return]
 
 
-def _organization(errors: list[payloads.UserError], _: object) -> payloads.OrganizationPayload:
+def _organization(errors: list[UserError], _: object) -> payloads.OrganizationPayload:
     return payloads.OrganizationPayload(errors=errors)
 
 
-def _user(errors: list[payloads.UserError], _: object) -> payloads.UserPayload:
+def _user(errors: list[UserError], _: object) -> payloads.UserPayload:
     return payloads.UserPayload(errors=errors)
 
 
-def _key(errors: list[payloads.UserError], _: object) -> payloads.ApiKeyPayload:
+def _key(errors: list[UserError], _: object) -> payloads.ApiKeyPayload:
     return payloads.ApiKeyPayload(errors=errors)
 
 

@@ -1,35 +1,69 @@
-"""Enums of the contract; they are the use cases' own."""
+"""Enums of the contract; they are the use cases' own, made known to Strawberry here."""
 
 from enum import StrEnum
 
 import strawberry
 
-from cortexql import models
-from cortexql.errors import ErrorCode as _ErrorCode
-from cortexql.principal import Role as _Role
-from cortexql.services import definitions, health, submission
-
-Role = strawberry.enum(_Role, description="What a user may do.")
-ErrorCode = strawberry.enum(_ErrorCode, description="Why something was refused.")
-UserStatus = strawberry.enum(models.UserStatus, description="Whether a user may come in.")
-OrganizationStatus = strawberry.enum(
-    models.OrganizationStatus, description="Whether an organization may work."
+from cortexql.errors import ErrorCode
+from cortexql.models import (
+    JobStage,
+    JobStatus,
+    Level,
+    NeuronType,
+    OrganizationStatus,
+    Priority,
+    QuotaPacing,
+    RateUnit,
+    RunnerKind,
+    UserStatus,
 )
-NeuronType = strawberry.enum(models.NeuronType, description="Analyzers look, responders act.")
-JobStatus = strawberry.enum(models.JobStatus, description="Where a job stands; docs/job-states.md draws it.")
-JobStage = strawberry.enum(models.JobStage, description="What is going on with a job, within its status.")
-Level = strawberry.enum(models.Level, description="A verdict, mildest first.")
-RateUnit = strawberry.enum(models.RateUnit, description="The window of a quota.")
-RunnerKind = strawberry.enum(models.RunnerKind, description="How a neuron is run.")
-Priority = strawberry.enum(models.Priority, description="Interactive jobs are claimed before bulk ones.")
-QuotaPacing = strawberry.enum(models.QuotaPacing, description="What happens to a submission over the limit.")
-Outcome = strawberry.enum(
-    submission.Outcome,
+from cortexql.principal import Role
+from cortexql.services.definitions import ChangeKind as CatalogChangeKind
+from cortexql.services.health import Status as HealthStatus
+from cortexql.services.submission import Outcome
+
+__all__ = [
+    "CatalogChangeKind",
+    "Direction",
+    "ErrorCode",
+    "HealthStatus",
+    "JobOrderField",
+    "JobStage",
+    "JobStatus",
+    "Level",
+    "NeuronType",
+    "OrganizationStatus",
+    "Outcome",
+    "Priority",
+    "QuotaPacing",
+    "RateUnit",
+    "Role",
+    "RunnerKind",
+    "UserStatus",
+]
+
+strawberry.enum(Role, description="What a user may do.")
+strawberry.enum(ErrorCode, description="Why something was refused.")
+strawberry.enum(UserStatus, description="Whether a user may come in.")
+strawberry.enum(OrganizationStatus, description="Whether an organization may work.")
+strawberry.enum(NeuronType, description="Analyzers look, responders act.")
+strawberry.enum(JobStatus, description="Where a job stands; docs/job-states.md draws it.")
+strawberry.enum(JobStage, description="What is going on with a job, within its status.")
+strawberry.enum(Level, description="A verdict, mildest first.")
+strawberry.enum(RateUnit, description="The window of a quota.")
+strawberry.enum(RunnerKind, description="How a neuron is run.")
+strawberry.enum(Priority, description="Interactive jobs are claimed before bulk ones.")
+strawberry.enum(QuotaPacing, description="What happens to a submission over the limit.")
+strawberry.enum(
+    Outcome,
     description="How a submission was answered: with a new job, by joining an identical one under way, "
     "or from a report fresh enough.",
 )
-CatalogChangeKind = strawberry.enum(
-    definitions.ChangeKind, name="CatalogChangeKind", description="What a refresh did to a definition."
+strawberry.enum(
+    CatalogChangeKind, name="CatalogChangeKind", description="What a refresh did to a definition."
+)
+strawberry.enum(
+    HealthStatus, name="HealthStatus", description="Green: it works. Orange: in part. Red: it does not."
 )
 
 
@@ -43,8 +77,3 @@ class JobOrderField(StrEnum):
 class Direction(StrEnum):
     ASC = "asc"
     DESC = "desc"
-
-
-HealthStatus = strawberry.enum(
-    health.Status, name="HealthStatus", description="Green: it works. Orange: in part. Red: it does not."
-)

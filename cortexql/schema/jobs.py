@@ -109,7 +109,7 @@ class Job(Node):
             pap=row.pap,
             message=row.message,
             label=row.label,
-            parameters=row.parameters,
+            parameters=JSON(row.parameters),
             created_at=row.created_at,
             started_at=row.started_at,
             ended_at=row.ended_at,

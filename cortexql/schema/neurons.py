@@ -1,7 +1,7 @@
 """Definitions and neurons."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
@@ -18,6 +18,10 @@ from cortexql.schema.quotas import Quota
 from cortexql.schema.scalars import JSON, Duration
 from cortexql.services import configuration, jobs, neurons, workers
 from cortexql.services.neurons import Configured
+
+if TYPE_CHECKING:
+    from cortexql.schema.inputs import JobFilter
+    from cortexql.schema.jobs import Job
 
 JobType = Annotated["Job", strawberry.lazy("cortexql.schema.jobs")]
 JobFilterType = Annotated["JobFilter", strawberry.lazy("cortexql.schema.inputs")]

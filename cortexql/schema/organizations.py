@@ -1,7 +1,7 @@
 """Organizations and users."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
@@ -13,6 +13,10 @@ from cortexql.schema.enums import OrganizationStatus, Role, UserStatus
 from cortexql.schema.ids import encode
 from cortexql.schema.node import Node
 from cortexql.services import neurons, quotas, users
+
+if TYPE_CHECKING:
+    from cortexql.schema.neurons import Analyzer, Responder
+    from cortexql.schema.quotas import Quota
 
 AnalyzerType = Annotated["Analyzer", strawberry.lazy("cortexql.schema.neurons")]
 ResponderType = Annotated["Responder", strawberry.lazy("cortexql.schema.neurons")]

@@ -1,7 +1,7 @@
 """Quotas."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
@@ -11,6 +11,9 @@ from cortexql.schema.ids import encode
 from cortexql.schema.node import Node
 from cortexql.schema.organizations import Organization, load_organization
 from cortexql.services.quotas import Usage
+
+if TYPE_CHECKING:
+    from cortexql.schema.neurons import Neuron
 
 NeuronType = Annotated["Neuron", strawberry.lazy("cortexql.schema.neurons")]
 

@@ -5,6 +5,7 @@ from typing import Any, NewType
 
 import strawberry
 from graphql import GraphQLError
+from strawberry.types.scalar import ScalarDefinition
 
 from cortexql import duration
 
@@ -34,7 +35,7 @@ def _parse_duration(value: Any) -> timedelta:
         raise GraphQLError(str(error)) from error
 
 
-SCALARS = {
+SCALARS: dict[object, ScalarDefinition] = {
     JSON: strawberry.scalar(
         name="JSON", description="Any JSON value.", serialize=lambda v: v, parse_value=lambda v: v
     ),

@@ -92,7 +92,7 @@ def check(items: Iterable[ParsedItem], given: Mapping[str, Any]) -> Values:
 
 
 def check_required(items: Iterable[ParsedItem], present: Iterable[str]) -> None:
-    """Raise InvalidInputError where a required item has neither a value nor a default. (A multi one may be empty.)"""
+    """Raise InvalidInputError where a required item has neither value nor default; a multi one may be empty."""
     names = set(present)
     for item in items:
         if item.required and not item.multi and item.default is None and item.name not in names:

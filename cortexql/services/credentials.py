@@ -25,8 +25,8 @@ class _Account:
 
 async def principal_of_key(transactions: Transactions, key: str) -> Principal:
     """Return who an API key belongs to, or raise UnauthenticatedError, without a word on why."""
-    query = select(User, Organization).join(ApiKey, ApiKey.user_id == User.id)  # type: ignore[arg-type]
-    query = query.join(Organization, Organization.id == User.organization_id)  # type: ignore[arg-type]
+    query = select(User, Organization).join(ApiKey, ApiKey.user_id == User.id)
+    query = query.join(Organization, Organization.id == User.organization_id)
     async with transactions(_AUTHENTICATION) as tx:
         row = (await tx.session.execute(query.where(ApiKey.digest == _digest(key)))).one_or_none()
     return _principal(_Account(*row) if row else None, "api key")
@@ -34,7 +34,7 @@ async def principal_of_key(transactions: Transactions, key: str) -> Principal:
 
 async def principal_of_password(transactions: Transactions, login: str, password: str) -> Principal:
     """Return who a login and password belong to, or raise UnauthenticatedError, in the same time."""
-    query = select(User, Organization).join(Organization, Organization.id == User.organization_id)  # type: ignore[arg-type]
+    query = select(User, Organization).join(Organization, Organization.id == User.organization_id)
     async with transactions(_AUTHENTICATION) as tx:
         known = "\0" not in login
         found = query.where(User.login == users.to_login(login)[:128])
@@ -47,7 +47,7 @@ async def principal_of_password(transactions: Transactions, login: str, password
 
 async def principal_of_user(transactions: Transactions, user_id: int, credential: str) -> Principal:
     """Return a user's principal as it is now, for a session or a long-lived connection."""
-    query = select(User, Organization).join(Organization, Organization.id == User.organization_id)  # type: ignore[arg-type]
+    query = select(User, Organization).join(Organization, Organization.id == User.organization_id)
     async with transactions(_AUTHENTICATION) as tx:
         row = (await tx.session.execute(query.where(User.id == user_id))).one_or_none()
     return _principal(_Account(*row) if row else None, credential)
@@ -63,9 +63,7 @@ async def is_own_password(transactions: Transactions, principal: Principal, pass
 async def renew_key(tx: Transaction, login: str) -> tuple[User, str]:
     """Give a user a new default API key; the one before stops working. The key is returned this once."""
     user = await users.get_managed(tx, login)
-    await tx.session.execute(
-        delete(ApiKey).where(ApiKey.user_id == user.id, ApiKey.name == DEFAULT_KEY)  # type: ignore[arg-type]
-    )
+    await tx.session.execute(delete(ApiKey).where(ApiKey.user_id == user.id, ApiKey.name == DEFAULT_KEY))
     return user, await set_key(tx, user, secrets.token_urlsafe(32))
 
 
@@ -81,7 +79,7 @@ async def set_key(tx: Transaction, user: User, key: str) -> str:
 async def revoke_keys(tx: Transaction, login: str) -> User:
     """Remove all of a user's API keys."""
     user = await users.get_managed(tx, login)
-    await tx.session.execute(delete(ApiKey).where(ApiKey.user_id == user.id))  # type: ignore[arg-type]
+    await tx.session.execute(delete(ApiKey).where(ApiKey.user_id == user.id))
     return user
 
 

@@ -16,7 +16,7 @@ from cortexql.settings import Settings
 from cortexql.transaction import Transaction, Transactions
 
 _LOCK = 0x63617461  # one refresh at a time: "cata"
-_BY_NAME = page.Keyset("catalog", (Definition.definition_id,))  # type: ignore[arg-type]
+_BY_NAME = page.Keyset("catalog", (Definition.definition_id,))
 
 
 class ChangeKind(StrEnum):
@@ -109,7 +109,7 @@ async def list_page(
 ) -> page.Page[Definition]:
     """Page through what the catalogues offer now."""
     tx.principal.require(Permission.READ)
-    query = select(Definition).where(Definition.gone_at.is_(None))  # type: ignore[union-attr]
+    query = select(Definition).where(Definition.gone_at.is_(None))
     if kind is not None:
         query = query.where(Definition.type == kind)
     if search:
@@ -119,9 +119,9 @@ async def list_page(
 
 async def newer(tx: Transaction, definition_pks: Sequence[int]) -> dict[int, Definition]:
     """Return, for each definition that has one, the newest version of the same name, if that is a newer one."""
-    asked = (await tx.session.scalars(select(Definition).where(Definition.id.in_(definition_pks)))).all()  # type: ignore[attr-defined]
+    asked = (await tx.session.scalars(select(Definition).where(Definition.id.in_(definition_pks)))).all()
     names = {row.name for row in asked}
-    query = select(Definition).where(Definition.name.in_(names), Definition.gone_at.is_(None))  # type: ignore[attr-defined,union-attr]
+    query = select(Definition).where(Definition.name.in_(names), Definition.gone_at.is_(None))
     newest: dict[tuple[NeuronType, str], Definition] = {}
     for row in (await tx.session.scalars(query)).all():
         best = newest.get((row.type, row.name))
@@ -138,7 +138,7 @@ def _version(row: Definition) -> tuple[tuple[int, str], ...]:
 
 def _matches(search: str) -> ColumnElement[bool]:
     columns = (Definition.definition_id, Definition.description, Definition.author)
-    return or_(*[column.icontains(search, autoescape=True) for column in columns])  # type: ignore[attr-defined]
+    return or_(*[column.icontains(search, autoescape=True) for column in columns])
 
 
 def _merge(
@@ -149,7 +149,7 @@ def _merge(
         return
     change = ChangeKind.ADDED if row is None or row.gone_at is not None else ChangeKind.UPDATED
     if row is None:
-        row = Definition(definition_id=parsed.id, type=kind)
+        row = Definition(definition_id=parsed.id, type=kind)  # type: ignore[call-arg]  # the rest is copied next
     _copy(parsed, row)
     row.type = kind
     tx.session.add(row)
@@ -179,5 +179,5 @@ def _mark_gone(
         whole = any(row.source == source or row.source.startswith(f"{source}/") for source in kept)
         if row.gone_at is not None or row.type not in kinds or whole or row.source in broken:
             continue
-        row.gone_at = func.now()
+        row.gone_at = func.now()  # type: ignore[assignment]  # the database's clock
         result.changes.append(Change(ChangeKind.REMOVED, row.type, row.definition_id, row.source))

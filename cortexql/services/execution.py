@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from cortexql import attachments
 from cortexql.log import get_logger
@@ -404,13 +404,13 @@ async def _end_failed(tx: Transaction, job: Job, owner: str | None, end: _End) -
     return bool(moved)
 
 
-def _still_mine(job: Job, owner: str | None):  # type: ignore[no-untyped-def] # noqa: ANN202 a condition on Job
+def _still_mine(job: Job, owner: str | None) -> ColumnElement[bool]:
     return (Job.id == job.id) & (Job.attempts == job.attempts) & (Job.lease_owner == owner)
 
 
 async def _prepare(tx: Transaction, job: Job, context: ExecutionContext) -> _Work:
     query = select(Neuron).join(Neuron.definition).options(neurons.with_definition())
-    neuron = (await tx.session.scalars(query.where(Neuron.id == job.neuron_id))).one_or_none()  # type: ignore[arg-type]
+    neuron = (await tx.session.scalars(query.where(Neuron.id == job.neuron_id))).one_or_none()
     if neuron is None:
         raise _UnrunnableError(f"{job.type.value} {job.neuron_name} was disabled while the job waited")
     (configured,) = await neurons.configured(tx, [neuron])
@@ -472,7 +472,7 @@ async def _spec(
 async def _observable(
     tx: Transaction, job: Job, content: dict[str, Any], transactions: Transactions
 ) -> InputFile | None:
-    query = select(Observable).where(Observable.id == job.observable_id)  # type: ignore[arg-type]
+    query = select(Observable).where(Observable.id == job.observable_id)
     observable = (await tx.session.scalars(query)).one_or_none()
     if observable is None:
         raise _UnrunnableError("the job's observable is gone")

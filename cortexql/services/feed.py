@@ -74,8 +74,8 @@ class Feed:
             if change is None:
                 for stream in self._streams.values():
                     stream.dirty.set()
-            elif stream := self._streams.get(change.organization_id):
-                stream.dirty.set()
+            elif watched := self._streams.get(change.organization_id):
+                watched.dirty.set()
 
     async def position(self, principal: Principal) -> int:
         """Return where the log of the caller's organization stands."""
@@ -84,10 +84,10 @@ class Feed:
 
     async def job_and_position(self, principal: Principal, job_id: int) -> tuple[Job, int]:
         """Return a job's present state and the log's position, of one moment."""
-        query = select(Job, Organization.event_seq).join(Organization, Organization.id == Job.organization_id)  # type: ignore[call-overload,arg-type]
+        query = select(Job, Organization.event_seq).join(Organization, Organization.id == Job.organization_id)
         async with self._transactions(principal) as tx:
             tx.principal.require(Permission.READ)
-            row = (await tx.session.execute(query.where(Job.id == job_id))).one_or_none()  # type: ignore[arg-type]
+            row = (await tx.session.execute(query.where(Job.id == job_id))).one_or_none()
         if row is None:
             raise NotFoundError("there is no such job")
         job, seq = row
@@ -169,4 +169,4 @@ async def _jobs(tx: Transaction, events: Sequence[JobEvent]) -> dict[int, Job]:
     ids = {event.job_id for event in events}
     if not ids:
         return {}
-    return {job.id: job for job in (await tx.session.scalars(select(Job).where(Job.id.in_(ids)))).all()}  # type: ignore[attr-defined]
+    return {job.id: job for job in (await tx.session.scalars(select(Job).where(Job.id.in_(ids)))).all()}

@@ -20,8 +20,9 @@ _LOCKS = 1024
 def fingerprint(
     neuron_id: int, configured: str, data_type: str, digest: str, question: Mapping[str, Any]
 ) -> str:
-    """Return what equal questions share. `configured` covers definition, image and configuration, `question`
-    parameters, TLP and PAP: a new key or a new version never answers with old results.
+    """Return what equal questions share: a new key or a new version never answers with old results.
+
+    `configured` covers definition, image and configuration, `question` parameters, TLP and PAP.
     """
     parts = [neuron_id, configured, data_type, digest, question]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -54,9 +55,9 @@ async def find(tx: Transaction, wanted: Mapping[str, timedelta]) -> dict[str, An
     age = cast(literal(max(wanted.values())), Interval)
     answers = or_(
         ledger.status_in({JobStatus.WAITING, JobStatus.IN_PROGRESS}),
-        ledger.status_in({JobStatus.SUCCESS}) & (Job.ended_at > func.now() - age),  # type: ignore[operator]
+        ledger.status_in({JobStatus.SUCCESS}) & (Job.ended_at > func.now() - age),
     )
-    query = select(Job, func.now() - Job.ended_at).where(Job.fingerprint.in_(wanted), answers)  # type: ignore[union-attr,operator]
+    query = select(Job, func.now() - Job.ended_at).where(Job.fingerprint.in_(wanted), answers)
     found: dict[str, Answer] = {}
     for job, since in (await tx.session.execute(query.order_by(Job.id))).all():
         if job.fingerprint is not None and (since is None or since < wanted[job.fingerprint]):

@@ -59,9 +59,9 @@ async def _redis(ping: Callable[[], Awaitable[bool]], now: datetime) -> Componen
 
 
 async def _queue(tx: Transaction, now: datetime) -> Component:
-    query = select(func.count(Job.id), func.min(Job.created_at)).where(  # type: ignore[arg-type]
+    query = select(func.count(Job.id), func.min(Job.created_at)).where(
         ledger.status_in({JobStatus.WAITING}),
-        Job.held.is_(False),  # type: ignore[attr-defined]
+        Job.held.is_(False),
     )
     count, oldest = (await tx.session.execute(query)).one()
     said = f"{count} waiting, the oldest since {oldest:%Y-%m-%d %H:%M:%S} UTC" if count else "nothing waits"
@@ -69,7 +69,7 @@ async def _queue(tx: Transaction, now: datetime) -> Component:
 
 
 async def _catalogue(tx: Transaction, now: datetime) -> Component:
-    query = select(func.count(Definition.id)).where(Definition.gone_at.is_(None))  # type: ignore[arg-type,union-attr]
+    query = select(func.count(Definition.id)).where(Definition.gone_at.is_(None))
     count = (await tx.session.scalars(query)).one()
     status = Status.GREEN if count else Status.ORANGE
     said = f"{count} definitions" if count else "no definition: refresh the catalogue"

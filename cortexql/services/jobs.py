@@ -3,8 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, delete, exists, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, exists, literal, or_, select, update
 
 from cortexql.errors import ConflictError, NotFoundError
 from cortexql.models import (
@@ -22,8 +23,8 @@ from cortexql.principal import Permission
 from cortexql.services import ledger, observables, page, quotas
 from cortexql.transaction import Transaction
 
-_CREATED = page.Keyset("jobs", (Job.created_at, Job.id))  # type: ignore[arg-type]
-_ENDED = page.Keyset("jobs by end", (Job.ended_at, Job.id))  # type: ignore[arg-type]
+_CREATED = page.Keyset("jobs", (Job.created_at, Job.id))
+_ENDED = page.Keyset("jobs by end", (Job.ended_at, Job.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class JobOrder:
 async def get(tx: Transaction, job_id: int) -> Job:
     """Return a job, deleted ones too, or raise NotFoundError."""
     tx.principal.require(Permission.READ)
-    job = (await tx.session.scalars(select(Job).where(Job.id == job_id))).one_or_none()  # type: ignore[arg-type]
+    job = (await tx.session.scalars(select(Job).where(Job.id == job_id))).one_or_none()
     if job is None:
         raise NotFoundError("there is no such job")
     return job
@@ -70,14 +71,14 @@ async def list_page(
     order = order or JobOrder()
     query = matching(wanted)
     if order.by_end:
-        query = query.where(Job.ended_at.is_not(None))  # type: ignore[union-attr]
+        query = query.where(Job.ended_at.is_not(None))
     keyset = replace(_ENDED if order.by_end else _CREATED, descending=order.descending)
     return await page.read(tx, query, keyset, request)
 
 
 async def choose(tx: Transaction, wanted: JobFilter, ids: Collection[int]) -> set[int]:
     """Return which of some jobs a filter selects now."""
-    query = matching(wanted).where(Job.id.in_(ids)).with_only_columns(Job.id)  # type: ignore[attr-defined,call-overload]
+    query = matching(wanted).where(Job.id.in_(ids)).with_only_columns(Job.id)
     return set((await tx.session.scalars(query)).all())
 
 
@@ -125,11 +126,11 @@ async def _end(
 
 
 async def _drop_content(tx: Transaction, job: Job) -> None:
-    files = select(Artifact.attachment_id).join(Report, Report.id == Artifact.report_id)  # type: ignore[call-overload,arg-type]
-    attached = set((await tx.session.scalars(files.where(Report.job_id == job.id))).all())  # type: ignore[arg-type]
-    await tx.session.execute(delete(Report).where(Report.job_id == job.id))  # type: ignore[arg-type]
-    await tx.session.execute(update(JobEvent).where(JobEvent.job_id == job.id).values(message=None))  # type: ignore[arg-type]
-    blank = {
+    files = select(Artifact.attachment_id).join(Report, Report.id == Artifact.report_id)
+    attached = set((await tx.session.scalars(files.where(Report.job_id == job.id))).all())
+    await tx.session.execute(delete(Report).where(Report.job_id == job.id))
+    await tx.session.execute(update(JobEvent).where(JobEvent.job_id == job.id).values(message=None))
+    blank: dict[str, Any] = {
         "input": None,
         "error_input": None,
         "error_message": None,
@@ -137,41 +138,39 @@ async def _drop_content(tx: Transaction, job: Job) -> None:
         "message": "",
         "label": None,
     }
-    await tx.session.execute(update(Job).where(Job.id == job.id).values(**blank))  # type: ignore[arg-type]
+    await tx.session.execute(update(Job).where(Job.id == job.id).values(**blank))
     if job.observable_id is not None:
         attached |= await _drop_observable(tx, job.observable_id)
     await _drop_attachments(tx, {id_ for id_ in attached if id_ is not None})
 
 
 async def _drop_observable(tx: Transaction, observable_id: int) -> set[int | None]:
-    others = exists().where(Job.observable_id == observable_id, not_deleted())  # type: ignore[arg-type]
+    others = exists().where(Job.observable_id == observable_id, not_deleted())
     query = (
         delete(Observable).where(Observable.id == observable_id, ~others).returning(Observable.attachment_id)
-    )  # type: ignore[arg-type,call-overload]
+    )
     return set((await tx.session.scalars(query)).all())
 
 
 async def _drop_attachments(tx: Transaction, ids: set[int]) -> None:
     needed = or_(
-        exists().where(Artifact.attachment_id == Attachment.id),  # type: ignore[arg-type]
-        exists().where(Observable.attachment_id == Attachment.id),  # type: ignore[arg-type]
+        exists().where(Artifact.attachment_id == Attachment.id),
+        exists().where(Observable.attachment_id == Attachment.id),
     )
-    await tx.session.execute(delete(Attachment).where(Attachment.id.in_(ids), ~needed))  # type: ignore[attr-defined]
+    await tx.session.execute(delete(Attachment).where(Attachment.id.in_(ids), ~needed))
 
 
-def not_deleted():  # type: ignore[no-untyped-def] # noqa: ANN201 a condition on Job
+def not_deleted() -> ColumnElement[bool]:
     """Return the condition that a job is not deleted, as the partial indexes have it."""
-    return Job.status != literal(JobStatus.DELETED, Job.status.type, literal_execute=True)  # type: ignore[attr-defined]
+    return Job.status != literal(JobStatus.DELETED, Job.status.type, literal_execute=True)
 
 
 def matching(wanted: JobFilter) -> Select[tuple[Job]]:
     """Return the query of the jobs that a filter selects."""
     query = select(Job)
-    if wanted.status is None:
-        query = query.where(not_deleted())
-    else:
-        query = query.where(ledger.status_in(set(wanted.status)))
-    exact = (
+    status = not_deleted() if wanted.status is None else ledger.status_in(set(wanted.status))
+    query = query.where(status)
+    exact: tuple[tuple[Any, Any], ...] = (
         (Job.type, wanted.type),
         (Job.neuron_name, wanted.neuron_name),
         (Job.created_by, wanted.created_by),
@@ -179,28 +178,32 @@ def matching(wanted: JobFilter) -> Select[tuple[Job]]:
     )
     for column, value in exact:
         if value is not None:
-            query = query.where(column == value)  # type: ignore[arg-type]
-    among = ((Job.id, wanted.ids), (Job.neuron_id, wanted.neuron_ids), (Job.data_type, wanted.data_types))
-    for column, values in among:
+            query = query.where(column == value)
+    among: tuple[tuple[Any, Any], ...] = (
+        (Job.id, wanted.ids),
+        (Job.neuron_id, wanted.neuron_ids),
+        (Job.data_type, wanted.data_types),
+    )
+    for several, values in among:
         if values is not None:
-            query = query.where(column.in_(values))  # type: ignore[attr-defined]
+            query = query.where(several.in_(values))
     if wanted.created_after is not None:
-        query = query.where(Job.created_at >= wanted.created_after)  # type: ignore[arg-type]
+        query = query.where(Job.created_at >= wanted.created_after)
     if wanted.created_before is not None:
-        query = query.where(Job.created_at < wanted.created_before)  # type: ignore[arg-type]
+        query = query.where(Job.created_at < wanted.created_before)
     return _by_content(query, wanted)
 
 
 def _by_content(query: Select[tuple[Job]], wanted: JobFilter) -> Select[tuple[Job]]:
     if wanted.levels is not None:
-        reports = select(Report.job_id).where(Report.level.in_(wanted.levels))  # type: ignore[call-overload,union-attr]
-        query = query.where(Job.id.in_(reports))  # type: ignore[attr-defined]
+        reports = select(Report.job_id).where(Report.level.in_(wanted.levels))
+        query = query.where(Job.id.in_(reports))
     if wanted.data is not None:
-        same = select(Observable.id).where(Observable.digest == observables.digest(wanted.data))  # type: ignore[call-overload,arg-type]
-        query = query.where(Job.observable_id.in_(same))  # type: ignore[union-attr]
+        same = select(Observable.id).where(Observable.digest == observables.digest(wanted.data))
+        query = query.where(Job.observable_id.in_(same))
     if wanted.search:
-        named = select(Observable.id).where(Observable.data.icontains(wanted.search, autoescape=True))  # type: ignore[call-overload,union-attr]
+        named = select(Observable.id).where(Observable.data.icontains(wanted.search, autoescape=True))
         columns = (Job.neuron_name, Job.label, Job.message, Job.created_by, Job.filename)
-        here = [column.icontains(wanted.search, autoescape=True) for column in columns]  # type: ignore[union-attr]
-        query = query.where(or_(Job.observable_id.in_(named), *here))  # type: ignore[union-attr]
+        here = [column.icontains(wanted.search, autoescape=True) for column in columns]
+        query = query.where(or_(Job.observable_id.in_(named), *here))
     return query

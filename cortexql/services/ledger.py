@@ -116,8 +116,8 @@ def sources(to: JobStatus) -> frozenset[JobStatus]:
 
 def status_in(statuses: Iterable[JobStatus]) -> ColumnElement[bool]:
     """Return a condition with literal values: a bound one would keep a cached plan off the partial indexes."""
-    values = [literal(status, Job.status.type, literal_execute=True) for status in sorted(statuses)]  # type: ignore[attr-defined]
-    return values[0] == Job.status if len(values) == 1 else Job.status.in_(values)  # type: ignore[attr-defined]
+    values = [literal(status, Job.status.type, literal_execute=True) for status in sorted(statuses)]
+    return values[0] == Job.status if len(values) == 1 else Job.status.in_(values)
 
 
 def _record(tx: Transaction, jobs: Iterable[Job], cause: Cause) -> None:

@@ -55,8 +55,8 @@ async def read_after(tx: Transaction, organization_id: int, seq: int) -> Sequenc
     Raises:
         CursorExpiredError: events behind the cursor have been dropped, so that it cannot be followed without a gap.
     """
-    query = select(JobEvent).where(JobEvent.organization_id == organization_id, JobEvent.seq > seq)  # type: ignore[arg-type,operator]
-    events = (await tx.session.scalars(query.order_by(JobEvent.seq).limit(BATCH))).all()  # type: ignore[arg-type]
+    query = select(JobEvent).where(JobEvent.organization_id == organization_id, JobEvent.seq > seq)
+    events = (await tx.session.scalars(query.order_by(JobEvent.seq).limit(BATCH))).all()
     if not events and seq > await position(tx, organization_id):
         raise CursorExpiredError(
             "after lies ahead of the event log: it is from another instance, or a restored one"
@@ -69,13 +69,13 @@ async def read_after(tx: Transaction, organization_id: int, seq: int) -> Sequenc
 async def of_job(tx: Transaction, job_id: int, *, first: int, after: int = 0) -> Sequence[JobEvent]:
     """Return a job's events, oldest first."""
     tx.principal.require(Permission.READ)
-    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after)  # type: ignore[arg-type,operator]
-    return (await tx.session.scalars(query.order_by(JobEvent.seq).limit(first))).all()  # type: ignore[arg-type]
+    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after)
+    return (await tx.session.scalars(query.order_by(JobEvent.seq).limit(first))).all()
 
 
 async def newest_of_job(tx: Transaction, job_id: int) -> JobEvent | None:
     """Return a job's newest event."""
-    query = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq.desc()).limit(1)  # type: ignore[arg-type,union-attr]
+    query = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq.desc()).limit(1)
     return (await tx.session.scalars(query)).one_or_none()
 
 

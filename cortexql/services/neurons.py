@@ -19,7 +19,7 @@ from cortexql.secrets import Cipher
 from cortexql.services import configuration, definitions, organizations, page, text
 from cortexql.transaction import Transaction
 
-_BY_NAME = page.Keyset("neurons", (Neuron.name, Neuron.id))  # type: ignore[arg-type]
+_BY_NAME = page.Keyset("neurons", (Neuron.name, Neuron.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,9 @@ class NewNeuron:
 
 @dataclass(frozen=True, slots=True)
 class NeuronChange:
-    """What to change; None leaves as it is. `configuration` merges by key: a null plain value unsets,
-    a null secret is kept, and `clear_secrets` empties.
+    """What to change; None leaves as it is.
+
+    `configuration` merges by key: a null plain value unsets, a null secret is kept, and `clear_secrets` empties.
     """
 
     name: str | None = None
@@ -148,13 +149,13 @@ async def disable(tx: Transaction, neuron_id: int) -> Neuron:
     """Disable a neuron: its configuration is gone, its jobs and reports stay. What waits for it will fail."""
     tx.principal.require(Permission.NEURON_MANAGE)
     neuron = await get(tx, neuron_id)
-    await tx.session.execute(delete(Neuron).where(Neuron.id == neuron.id))  # type: ignore[arg-type]
+    await tx.session.execute(delete(Neuron).where(Neuron.id == neuron.id))
     return neuron
 
 
 async def get(tx: Transaction, neuron_id: int) -> Neuron:
     """Return a visible neuron with its definition, or raise NotFoundError."""
-    neuron = (await tx.session.scalars(_query().where(Neuron.id == neuron_id))).one_or_none()  # type: ignore[arg-type]
+    neuron = (await tx.session.scalars(_query().where(Neuron.id == neuron_id))).one_or_none()
     if neuron is None:
         raise NotFoundError("there is no such neuron")
     return neuron
@@ -165,7 +166,7 @@ async def find(
 ) -> Neuron | None:
     """Return a neuron by name: of the caller's own organization, unless another one is given."""
     owner = organization_id if organization_id is not None else tx.principal.organization_id
-    query = _query().where(Neuron.type == kind, Neuron.name == name, Neuron.organization_id == owner)  # type: ignore[arg-type]
+    query = _query().where(Neuron.type == kind, Neuron.name == name, Neuron.organization_id == owner)
     return (await tx.session.scalars(query)).one_or_none()
 
 
@@ -187,23 +188,23 @@ async def list_page(
     """Page through an organization's neurons by name."""
     tx.principal.require(Permission.READ)
     owner = organization_id if organization_id is not None else tx.principal.organization_id
-    query = _query().where(Neuron.type == kind, Neuron.organization_id == owner)  # type: ignore[arg-type]
+    query = _query().where(Neuron.type == kind, Neuron.organization_id == owner)
     if data_type is not None:
         query = query.where(takes(data_type))
     if name is not None:
-        query = query.where(Neuron.name == name)  # type: ignore[arg-type]
+        query = query.where(Neuron.name == name)
     return await page.read(tx, query, _BY_NAME, request)
 
 
 async def list_by_id(tx: Transaction, ids: Sequence[int]) -> Sequence[Neuron]:
     """Return the visible neurons among some."""
-    return (await tx.session.scalars(_query().where(Neuron.id.in_(ids)))).all()  # type: ignore[attr-defined]
+    return (await tx.session.scalars(_query().where(Neuron.id.in_(ids)))).all()
 
 
 async def list_by_definition(tx: Transaction, definition_pks: Sequence[int]) -> Sequence[Neuron]:
     """Return the neurons of the caller's organization that were enabled from some definitions."""
-    own = _query().where(Neuron.organization_id == tx.principal.organization_id)  # type: ignore[arg-type]
-    return (await tx.session.scalars(own.where(Neuron.definition_pk.in_(definition_pks)))).all()  # type: ignore[attr-defined]
+    own = _query().where(Neuron.organization_id == tx.principal.organization_id)
+    return (await tx.session.scalars(own.where(Neuron.definition_pk.in_(definition_pks)))).all()
 
 
 async def configured(tx: Transaction, neurons: Iterable[Neuron]) -> list[Configured]:
@@ -211,8 +212,7 @@ async def configured(tx: Transaction, neurons: Iterable[Neuron]) -> list[Configu
     rows = list(neurons)
     wanted = {(n.organization_id, n.definition.base_config) for n in rows}
     same = [
-        and_(SharedConfig.organization_id == org, SharedConfig.base_config == name)  # type: ignore[arg-type]
-        for org, name in wanted
+        and_(SharedConfig.organization_id == org, SharedConfig.base_config == name) for org, name in wanted
     ]
     found = (await tx.session.scalars(select(SharedConfig).where(or_(*same)))).all() if same else []
     shared = {(row.organization_id, row.base_config): row for row in found}
@@ -222,7 +222,7 @@ async def configured(tx: Transaction, neurons: Iterable[Neuron]) -> list[Configu
 def takes(data_type: str) -> ColumnElement[bool]:
     """Return the condition that a neuron takes a data type."""
     own = func.coalesce(Neuron.data_types, Definition.data_types, type_=ARRAY(String))
-    return own.any(cast(data_type, String))  # type: ignore[no-any-return]
+    return own.any(cast(data_type, String))
 
 
 def data_types(neuron: Neuron) -> list[str]:
@@ -257,11 +257,11 @@ def merge(
 
 def with_definition() -> ExecutableOption:
     """Return the option that loads the joined definition along with a neuron."""
-    return contains_eager(Neuron.definition)  # type: ignore[arg-type]
+    return contains_eager(Neuron.definition)
 
 
 def _query() -> Select[tuple[Neuron]]:
-    return select(Neuron).join(Neuron.definition).options(with_definition())  # type: ignore[arg-type]
+    return select(Neuron).join(Neuron.definition).options(with_definition())
 
 
 async def _upgrade(tx: Transaction, neuron: Neuron, definition_id: str) -> None:

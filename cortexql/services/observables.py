@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ScalarSelect, Select, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from cortexql.errors import NotFoundError
@@ -14,7 +15,7 @@ from cortexql.principal import Permission
 from cortexql.services import page
 from cortexql.transaction import Transaction
 
-_NEWEST = page.Keyset("observables", (Observable.last_seen, Observable.id), descending=True)  # type: ignore[arg-type]
+_NEWEST = page.Keyset("observables", (Observable.last_seen, Observable.id), descending=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ async def see(
     statement = statement.on_conflict_do_update(
         index_elements=["organization_id", "data_type", "digest"],
         set_={"last_seen": func.now(), "attachment_id": statement.excluded.attachment_id},
-    ).returning(Observable.id, Observable.data_type, Observable.digest)  # type: ignore[call-overload]
+    ).returning(Observable.id, Observable.data_type, Observable.digest)
     result = await tx.session.execute(statement, rows)
     return {ObservableKey(data_type, found): id_ for id_, data_type, found in result.all()}
 
@@ -70,7 +71,7 @@ async def see(
 async def get(tx: Transaction, observable_id: int) -> Observable:
     """Return an observable, or raise NotFoundError."""
     tx.principal.require(Permission.READ)
-    query = select(Observable).where(Observable.id == observable_id)  # type: ignore[arg-type]
+    query = select(Observable).where(Observable.id == observable_id)
     observable = (await tx.session.scalars(query)).one_or_none()
     if observable is None:
         raise NotFoundError("there is no such observable")
@@ -94,26 +95,26 @@ def verdict_of(levels: Sequence[Level | None]) -> Level | None:
 def _select(wanted: ObservableFilter) -> Select[tuple[Observable]]:
     query = select(Observable)
     if wanted.data_types is not None:
-        query = query.where(Observable.data_type.in_(wanted.data_types))  # type: ignore[attr-defined]
+        query = query.where(Observable.data_type.in_(wanted.data_types))
     if wanted.data is not None:
-        query = query.where(Observable.digest == digest(wanted.data))  # type: ignore[arg-type]
+        query = query.where(Observable.digest == digest(wanted.data))
     if wanted.search:
-        query = query.where(Observable.data.icontains(wanted.search, autoescape=True))  # type: ignore[union-attr]
+        query = query.where(Observable.data.icontains(wanted.search, autoescape=True))
     if wanted.since is not None:
-        query = query.where(Observable.last_seen >= wanted.since)  # type: ignore[arg-type]
+        query = query.where(Observable.last_seen >= wanted.since)
     if wanted.verdicts is not None:
         query = query.where(_worst_level().in_(wanted.verdicts))
     return query
 
 
-def _worst_level():  # type: ignore[no-untyped-def] # noqa: ANN202 SQLAlchemy's type of a case has no short name
+def _worst_level() -> ScalarSelect[Any]:
     """Return the worst level of the latest report of every analyzer, as a scalar subquery."""
     order = {level.value: position for position, level in enumerate(Level)}
     latest = (
         select(Report.level)
-        .distinct(Report.neuron_name)  # type: ignore[arg-type]
-        .where(Report.observable_id == Observable.id)  # type: ignore[arg-type]
-        .order_by(Report.neuron_name, Report.id.desc())  # type: ignore[attr-defined]
+        .distinct(Report.neuron_name)
+        .where(Report.observable_id == Observable.id)
+        .order_by(Report.neuron_name, Report.id.desc())
         .correlate(Observable)
         .subquery()
     )

@@ -12,7 +12,7 @@ from cortexql.transaction import Transaction
 
 # The organization of those who run the instance; it has no tenant's work and cannot be locked.
 FIRST = "cortex"
-_BY_NAME = page.Keyset("organizations", (Organization.name,))  # type: ignore[arg-type]
+_BY_NAME = page.Keyset("organizations", (Organization.name,))
 
 
 @dataclass(frozen=True, slots=True)

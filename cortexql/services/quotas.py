@@ -158,11 +158,11 @@ async def lock(tx: Transaction, organization_id: int, covered: Iterable[Neuron])
     rows = list(covered)
     names = {neuron.definition.base_config for neuron in rows}
     which = or_(
-        Quota.neuron_id.in_([neuron.id for neuron in rows]),  # type: ignore[union-attr]
-        and_(Quota.base_config.in_(names), Quota.organization_id == organization_id),  # type: ignore[union-attr,arg-type]
-        and_(Quota.base_config.in_(names), Quota.organization_id.is_(None)),  # type: ignore[union-attr]
+        Quota.neuron_id.in_([neuron.id for neuron in rows]),
+        and_(Quota.base_config.in_(names), Quota.organization_id == organization_id),
+        and_(Quota.base_config.in_(names), Quota.organization_id.is_(None)),
     )
-    narrow_first = [Quota.neuron_id.is_(None), Quota.organization_id.is_(None), Quota.id]  # type: ignore[union-attr]
+    narrow_first = [Quota.neuron_id.is_(None), Quota.organization_id.is_(None), Quota.id]
     query = select(Quota).where(which).order_by(*narrow_first).with_for_update()
     found = (await tx.session.scalars(query)).all()
     now = (await tx.session.scalars(select(func.clock_timestamp()))).one()
@@ -174,23 +174,23 @@ async def give_back(tx: Transaction, charges: Iterable[Mapping[str, Any]]) -> No
     """Undo what jobs that never started had taken."""
     for charge in sorted(charges, key=lambda item: (item["quota"], item["at"])):
         at, pooled = datetime.fromisoformat(charge["at"]), charge["pooled"]
-        quota = (await tx.session.scalars(select(Quota).where(Quota.id == charge["quota"]))).one_or_none()  # type: ignore[arg-type]
+        quota = (await tx.session.scalars(select(Quota).where(Quota.id == charge["quota"]))).one_or_none()
         if quota is None:
             continue
         if quota.unit in _SLIDING:
             one = select(QuotaCharge.id).where(
-                QuotaCharge.quota_id == quota.id,  # type: ignore[arg-type]
-                QuotaCharge.at == at,  # type: ignore[arg-type]
-                QuotaCharge.pooled == pooled,  # type: ignore[arg-type]
+                QuotaCharge.quota_id == quota.id,
+                QuotaCharge.at == at,
+                QuotaCharge.pooled == pooled,
             )
-            await tx.session.execute(delete(QuotaCharge).where(QuotaCharge.id.in_(one.limit(1))))  # type: ignore[attr-defined]
+            await tx.session.execute(delete(QuotaCharge).where(QuotaCharge.id.in_(one.limit(1))))
         else:
             window = (QuotaUse.quota_id == quota.id) & (QuotaUse.window_start == window_start(at, quota.unit))
             less = {
                 "used": func.greatest(QuotaUse.used - 1, 0),
                 "pooled": func.greatest(QuotaUse.pooled - pooled, 0),
             }
-            await tx.session.execute(update(QuotaUse).where(window).values(less))  # type: ignore[arg-type]
+            await tx.session.execute(update(QuotaUse).where(window).values(less))
 
 
 async def set_limit(tx: Transaction, setting: QuotaSetting) -> Quota | None:
@@ -244,7 +244,7 @@ async def usages(tx: Transaction, organization: str | None = None) -> list[Usage
     query = select(Quota)
     if organization is not None or not tx.principal.is_superadmin:
         own = (await organizations.named_or_own(tx, organization)).id
-        query = query.where(or_(Quota.organization_id == own, Quota.organization_id.is_(None)))  # type: ignore[arg-type,union-attr]
+        query = query.where(or_(Quota.organization_id == own, Quota.organization_id.is_(None)))
     return await _usages(tx, query, own)
 
 
@@ -252,10 +252,10 @@ async def usages_of_neurons(tx: Transaction, covered: Sequence[Neuron]) -> dict[
     """Return, for each neuron, the budgets that cover it."""
     names = {neuron.definition.base_config for neuron in covered}
     ids = [neuron.id for neuron in covered]
-    query = select(Quota).where(or_(Quota.neuron_id.in_(ids), Quota.base_config.in_(names)))  # type: ignore[union-attr]
+    query = select(Quota).where(or_(Quota.neuron_id.in_(ids), Quota.base_config.in_(names)))
     found: dict[int, list[Usage]] = {}
     for organization_id in sorted({neuron.organization_id for neuron in covered}):
-        of = or_(Quota.organization_id == organization_id, Quota.organization_id.is_(None))  # type: ignore[arg-type,union-attr]
+        of = or_(Quota.organization_id == organization_id, Quota.organization_id.is_(None))
         here = await _usages(tx, query.where(of), organization_id)
         for neuron in covered:
             if neuron.organization_id == organization_id:
@@ -271,7 +271,7 @@ async def usage(tx: Transaction, quota: Quota) -> Usage | None:
 
 async def _usages(tx: Transaction, query: Select[tuple[Quota]], viewer: int | None) -> list[Usage]:
     order = (Quota.base_config, Quota.neuron_id, Quota.organization_id, Quota.id)
-    rows = (await tx.session.scalars(query.order_by(*order))).all()  # type: ignore[arg-type]
+    rows = (await tx.session.scalars(query.order_by(*order))).all()
     now = (await tx.session.scalars(select(func.now()))).one()
     found = [await _usage(tx, quota, viewer, now) for quota in rows]
     return [usage for usage in found if usage is not None]
@@ -312,12 +312,13 @@ async def _check_allocations(tx: Transaction, quota: Quota) -> None:
         return
     same = and_(
         Quota.base_config == quota.base_config, Quota.unit == quota.unit, Quota.organization_id.is_(None)
-    )  # type: ignore[arg-type,union-attr]
+    )
     instance = (await tx.session.scalars(select(Quota.max_jobs).where(same))).one_or_none()
     allocated, _ = await _shares(tx, quota, None)
     if instance is not None and allocated > instance:
         raise InvalidInputError(
-            f"organizations would have {allocated} of the instance's {instance} a {quota.unit.value} on {quota.base_config}",
+            f"organizations would have {allocated} of the instance's {instance} a {quota.unit.value}"
+            f" on {quota.base_config}",
             field=("limit",),
         )
 
@@ -333,15 +334,15 @@ async def _read(tx: Transaction, quota: Quota, organization_id: int, now: dateti
     account = _Account(quota, pooled=pooled, pool=quota.max_jobs - allocated, now=now)
     if span := _SLIDING.get(quota.unit):
         query = select(QuotaCharge.at, QuotaCharge.pooled).where(
-            QuotaCharge.quota_id == quota.id,  # type: ignore[arg-type]
-            QuotaCharge.at > now - span,  # type: ignore[arg-type]
+            QuotaCharge.quota_id == quota.id,
+            QuotaCharge.at > now - span,
         )
-        rows = (await tx.session.execute(query.order_by(QuotaCharge.at))).all()  # type: ignore[arg-type]
+        rows = (await tx.session.execute(query.order_by(QuotaCharge.at))).all()
         account.charges = [(at, was_pooled) for at, was_pooled in rows]
     else:
         windows = select(QuotaUse).where(
-            QuotaUse.quota_id == quota.id,  # type: ignore[arg-type]
-            QuotaUse.window_start >= window_start(now, quota.unit),  # type: ignore[arg-type]
+            QuotaUse.quota_id == quota.id,
+            QuotaUse.window_start >= window_start(now, quota.unit),
         )
         for use in (await tx.session.scalars(windows)).all():
             account.used[use.window_start] = [use.used, use.pooled]
@@ -363,7 +364,7 @@ async def _shares(tx: Transaction, quota: Quota, organization_id: int | None) ->
             select(
                 func.quota_allocated(quota.base_config, quota.unit.value),
                 select(Quota.max_jobs)
-                .where(_is_allocation(quota), Quota.organization_id == organization_id)  # type: ignore[arg-type]
+                .where(_is_allocation(quota), Quota.organization_id == organization_id)
                 .scalar_subquery(),
             )
         )
@@ -373,10 +374,10 @@ async def _shares(tx: Transaction, quota: Quota, organization_id: int | None) ->
 
 def _is_allocation(quota: Quota) -> ColumnElement[bool]:
     return and_(
-        Quota.base_config == quota.base_config,  # type: ignore[arg-type]
-        Quota.unit == quota.unit,  # type: ignore[arg-type]
-        Quota.organization_id.is_not(None),  # type: ignore[union-attr]
-        Quota.by_superadmin.is_(True),  # type: ignore[attr-defined]
+        Quota.base_config == quota.base_config,
+        Quota.unit == quota.unit,
+        Quota.organization_id.is_not(None),
+        Quota.by_superadmin.is_(True),
     )
 
 
@@ -388,7 +389,7 @@ async def _write(tx: Transaction, account: _Account) -> None:
         rows = [{"quota_id": quota.id, "at": at, "pooled": account.pooled} for at in account.added]
         await tx.session.execute(insert(QuotaCharge), rows)
         old = (QuotaCharge.quota_id == quota.id) & (QuotaCharge.at < account.now - 2 * span)
-        await tx.session.execute(delete(QuotaCharge).where(old))  # type: ignore[arg-type]
+        await tx.session.execute(delete(QuotaCharge).where(old))
         return
     starts = {window_start(at, quota.unit) for at in account.added}
     values = [
@@ -420,16 +421,16 @@ async def _usage(tx: Transaction, quota: Quota, viewer: int | None, now: datetim
 async def _used(tx: Transaction, quota: Quota, now: datetime, *, pooled: bool) -> int:
     if span := _SLIDING.get(quota.unit):
         query = select(func.count(QuotaCharge.id)).where(
-            QuotaCharge.quota_id == quota.id,  # type: ignore[arg-type]
-            QuotaCharge.at > now - span,  # type: ignore[arg-type]
-            QuotaCharge.at <= now,  # type: ignore[arg-type]
+            QuotaCharge.quota_id == quota.id,
+            QuotaCharge.at > now - span,
+            QuotaCharge.at <= now,
         )
         if pooled:
-            query = query.where(QuotaCharge.pooled.is_(True))  # type: ignore[attr-defined]
+            query = query.where(QuotaCharge.pooled.is_(True))
         return (await tx.session.scalars(query)).one()
     column = QuotaUse.pooled if pooled else QuotaUse.used
     window = (QuotaUse.quota_id == quota.id) & (QuotaUse.window_start == window_start(now, quota.unit))
-    return (await tx.session.scalars(select(column).where(window))).one_or_none() or 0  # type: ignore[arg-type,call-overload]
+    return (await tx.session.scalars(select(column).where(window))).one_or_none() or 0
 
 
 def _resets(now: datetime, unit: RateUnit) -> datetime:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonpatch
-from sqlalchemy import String, cast, func, or_, select
+from sqlalchemy import Select, String, cast, func, or_, select
 from sqlalchemy.orm import defer
 
 from cortexql import attachments as files
@@ -19,8 +19,8 @@ from cortexql.runner.workspace import OutputError, open_artifact
 from cortexql.services import observables, page
 from cortexql.transaction import Transaction
 
-_NEWEST = page.Keyset("reports", (Report.created_at, Report.id), descending=True)  # type: ignore[arg-type]
-_OF_OBSERVABLE = page.Keyset("reports of an observable", (Report.id,), descending=True)  # type: ignore[arg-type]
+_NEWEST = page.Keyset("reports", (Report.created_at, Report.id), descending=True)
+_OF_OBSERVABLE = page.Keyset("reports of an observable", (Report.id,), descending=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ async def store(
 async def get(tx: Transaction, report_id: int) -> Report:
     """Return a report, or raise NotFoundError."""
     tx.principal.require(Permission.READ)
-    report = (await tx.session.scalars(_light().where(Report.id == report_id))).one_or_none()  # type: ignore[arg-type]
+    report = (await tx.session.scalars(_light().where(Report.id == report_id))).one_or_none()
     if report is None:
         raise NotFoundError("there is no such report")
     return report
@@ -82,46 +82,46 @@ async def list_page(tx: Transaction, wanted: ReportFilter, request: page.PageReq
     """Page through reports, newest first."""
     tx.principal.require(Permission.READ)
     query = _light()
-    exact = (
+    exact: tuple[tuple[Any, Any], ...] = (
         (Report.neuron_name, wanted.analyzer),
         (Report.data_type, wanted.data_type),
         (Report.observable_id, wanted.observable_id),
     )
     for column, value in exact:
         if value is not None:
-            query = query.where(column == value)  # type: ignore[arg-type]
+            query = query.where(column == value)
     if wanted.levels is not None:
-        query = query.where(Report.level.in_(wanted.levels))  # type: ignore[union-attr]
+        query = query.where(Report.level.in_(wanted.levels))
     if wanted.since is not None:
-        query = query.where(Report.created_at >= wanted.since)  # type: ignore[arg-type]
+        query = query.where(Report.created_at >= wanted.since)
     if wanted.until is not None:
-        query = query.where(Report.created_at < wanted.until)  # type: ignore[arg-type]
+        query = query.where(Report.created_at < wanted.until)
     if wanted.data is not None:
-        same = select(Observable.id).where(Observable.digest == observables.digest(wanted.data))  # type: ignore[call-overload,arg-type]
-        query = query.where(Report.observable_id.in_(same))  # type: ignore[union-attr]
+        same = select(Observable.id).where(Observable.digest == observables.digest(wanted.data))
+        query = query.where(Report.observable_id.in_(same))
     if wanted.search:
-        named = select(Observable.id).where(Observable.data.icontains(wanted.search, autoescape=True))  # type: ignore[call-overload,union-attr]
+        named = select(Observable.id).where(Observable.data.icontains(wanted.search, autoescape=True))
         said = cast(Report.taxonomies, String).icontains(wanted.search, autoescape=True)
         query = query.where(
             or_(said, Report.neuron_name.icontains(wanted.search), Report.observable_id.in_(named))
-        )  # type: ignore[attr-defined,union-attr]
+        )
     keyset = _NEWEST if wanted.observable_id is None else _OF_OBSERVABLE
     return await page.read(tx, query, keyset, request)
 
 
 async def list_by_id(tx: Transaction, ids: Sequence[int]) -> Sequence[Report]:
     """Return the visible reports among some."""
-    return (await tx.session.scalars(_light().where(Report.id.in_(ids)))).all()  # type: ignore[attr-defined]
+    return (await tx.session.scalars(_light().where(Report.id.in_(ids)))).all()
 
 
 async def list_of_jobs(tx: Transaction, job_ids: Sequence[int]) -> Sequence[Report]:
     """Return the reports of some jobs."""
-    return (await tx.session.scalars(_light().where(Report.job_id.in_(job_ids)))).all()  # type: ignore[attr-defined]
+    return (await tx.session.scalars(_light().where(Report.job_id.in_(job_ids)))).all()
 
 
 async def artifacts(tx: Transaction, report_ids: Sequence[int]) -> dict[int, list[Artifact]]:
     """Return the artifacts of some reports, in the neurons' order."""
-    query = select(Artifact).where(Artifact.report_id.in_(report_ids)).order_by(Artifact.id)  # type: ignore[attr-defined,arg-type]
+    query = select(Artifact).where(Artifact.report_id.in_(report_ids)).order_by(Artifact.id)
     found: dict[int, list[Artifact]] = {id_: [] for id_ in report_ids}
     for artifact in (await tx.session.scalars(query)).all():
         found[artifact.report_id].append(artifact)
@@ -130,15 +130,15 @@ async def artifacts(tx: Transaction, report_ids: Sequence[int]) -> dict[int, lis
 
 async def outputs(tx: Transaction, report_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Return whole outputs: apart from the rows, since one may be 14 MB and lists do not show it."""
-    query = select(Report.id, Report.output).where(Report.id.in_(report_ids))  # type: ignore[call-overload,attr-defined]
+    query = select(Report.id, Report.output).where(Report.id.in_(report_ids))
     return {report_id: output for report_id, output in (await tx.session.execute(query)).all()}
 
 
 async def latest(tx: Transaction, observable_ids: Sequence[int]) -> dict[int, list[Report]]:
     """Return, for each observable, the latest report of every analyzer that has looked at it."""
-    query = _light().where(Report.observable_id.in_(observable_ids))  # type: ignore[union-attr]
-    query = query.distinct(Report.observable_id, Report.neuron_name)  # type: ignore[arg-type]
-    query = query.order_by(Report.observable_id, Report.neuron_name, Report.id.desc())  # type: ignore[arg-type,attr-defined]
+    query = _light().where(Report.observable_id.in_(observable_ids))
+    query = query.distinct(Report.observable_id, Report.neuron_name)
+    query = query.order_by(Report.observable_id, Report.neuron_name, Report.id.desc())
     found: dict[int, list[Report]] = {id_: [] for id_ in observable_ids}
     for report in (await tx.session.scalars(query)).all():
         found[report.observable_id or 0].append(report)
@@ -147,14 +147,14 @@ async def latest(tx: Transaction, observable_ids: Sequence[int]) -> dict[int, li
 
 async def previous(tx: Transaction, report_ids: Sequence[int]) -> dict[int, Report]:
     """Return, for each report, the same analyzer's report of the same observable before it."""
-    asked = select(Report.observable_id).where(Report.id.in_(report_ids))  # type: ignore[call-overload,attr-defined]
+    asked = select(Report.observable_id).where(Report.id.in_(report_ids))
     before = func.lag(Report.id).over(
         partition_by=(Report.observable_id, Report.neuron_name), order_by=Report.id
     )
-    history = select(Report.id.label("id"), before.label("before")).where(Report.observable_id.in_(asked))  # type: ignore[call-overload,attr-defined,union-attr]
+    history = select(Report.id.label("id"), before.label("before")).where(Report.observable_id.in_(asked))
     pairs = history.subquery()
     query = select(pairs.c.id, Report).join(Report, Report.id == pairs.c.before)
-    query = query.where(pairs.c.id.in_(report_ids)).options(defer(Report.output, raiseload=True))  # type: ignore[arg-type]
+    query = query.where(pairs.c.id.in_(report_ids)).options(defer(Report.output, raiseload=True))
     return {report_id: report for report_id, report in (await tx.session.execute(query)).all()}
 
 
@@ -164,8 +164,8 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any
     return patch
 
 
-def _light():  # type: ignore[no-untyped-def] # noqa: ANN202 a select of reports
-    return select(Report).options(defer(Report.output, raiseload=True))  # type: ignore[arg-type]
+def _light() -> Select[tuple[Report]]:
+    return select(Report).options(defer(Report.output, raiseload=True))
 
 
 def _artifact(

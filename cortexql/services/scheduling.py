@@ -31,8 +31,8 @@ async def claim(tx: Transaction, lease: Lease) -> Job | None:
     """Give the next job to a worker, or return None: nothing is due."""
     await _release_due(tx)
     next_job = (
-        select(Job.id)  # type: ignore[call-overload]
-        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(False), _of_active_organization())  # type: ignore[attr-defined]
+        select(Job.id)
+        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(False), _of_active_organization())
         .order_by(Job.priority, Job.tag, Job.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -55,10 +55,10 @@ async def claim(tx: Transaction, lease: Lease) -> Job | None:
 
 async def renew(tx: Transaction, lease: Lease) -> dict[int, int]:
     """Renew all of a worker's leases; return the jobs and attempts that are still its own."""
-    mine = (Job.lease_owner == lease.owner) & ledger.status_in({JobStatus.IN_PROGRESS})  # type: ignore[arg-type]
+    mine = (Job.lease_owner == lease.owner) & ledger.status_in({JobStatus.IN_PROGRESS})
     statement = (
         update(Job).where(mine).values(lease_until=func.now() + lease.length).returning(Job.id, Job.attempts)
-    )  # type: ignore[call-overload,arg-type]
+    )
     rows = (await tx.session.execute(statement.execution_options(synchronize_session=False))).all()
     return {job_id: attempt for job_id, attempt in rows}
 
@@ -69,7 +69,7 @@ async def positions(tx: Transaction, job_ids: Sequence[int]) -> dict[int, tuple[
     Computed by the database over every organization's queue, of which the caller sees two figures.
     """
     # Only the caller's own: the function itself knows no tenant.
-    ids = (await tx.session.scalars(select(Job.id).where(Job.id.in_(job_ids)))).all()  # type: ignore[call-overload,attr-defined]
+    ids = (await tx.session.scalars(select(Job.id).where(Job.id.in_(job_ids)))).all()
     rows = func.job_positions(cast(list(ids), ARRAY(BigInteger)), cast(_PACE_WINDOW, Interval)).table_valued(
         "job_id", "ahead", "expected_start"
     )
@@ -81,8 +81,8 @@ async def count_due(tx: Transaction) -> int:
     """Return how many jobs a worker could claim now, counted to 100."""
     await _release_due(tx)
     due = (
-        select(Job.id)  # type: ignore[call-overload]
-        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(False), _of_active_organization())  # type: ignore[attr-defined]
+        select(Job.id)
+        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(False), _of_active_organization())
         .limit(100)
         .subquery()
     )
@@ -91,7 +91,7 @@ async def count_due(tx: Transaction) -> int:
 
 async def lost(tx: Transaction) -> Sequence[Job]:
     """Return jobs whose lease is over, locked; two sweepers get different ones."""
-    query = select(Job).where(ledger.status_in({JobStatus.IN_PROGRESS}), Job.lease_until < func.now())  # type: ignore[operator]
+    query = select(Job).where(ledger.status_in({JobStatus.IN_PROGRESS}), Job.lease_until < func.now())
     # By organization: the numbering of events locks them in the order of the events.
     query = query.order_by(Job.organization_id, Job.id).limit(100)
     return (await tx.session.scalars(query.with_for_update(skip_locked=True))).all()
@@ -100,15 +100,15 @@ async def lost(tx: Transaction) -> Sequence[Job]:
 async def _release_due(tx: Transaction) -> None:
     """Let jobs go whose quota's window has come."""
     due = (
-        select(Job.id)  # type: ignore[call-overload]
-        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(True), Job.not_before <= func.now())  # type: ignore[attr-defined,operator]
+        select(Job.id)
+        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(True), Job.not_before <= func.now())
         .limit(100)
         .with_for_update(skip_locked=True)
     )
-    statement = update(Job).where(Job.id.in_(due)).values(held=False)  # type: ignore[attr-defined]
+    statement = update(Job).where(Job.id.in_(due)).values(held=False)
     await tx.session.execute(statement.execution_options(synchronize_session=False))
 
 
 def _of_active_organization() -> ColumnElement[bool]:
-    locked = select(Organization.id).where(Organization.status == OrganizationStatus.LOCKED)  # type: ignore[call-overload,arg-type]
-    return Job.organization_id.not_in(locked)  # type: ignore[attr-defined,no-any-return]
+    locked = select(Organization.id).where(Organization.status == OrganizationStatus.LOCKED)
+    return Job.organization_id.not_in(locked)

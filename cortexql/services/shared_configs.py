@@ -28,7 +28,7 @@ async def update(
     """
     tx.principal.require(Permission.NEURON_MANAGE)
     owner = await organizations.named_or_own(tx, organization)
-    query = select(Definition).where(Definition.base_config == base_config)  # type: ignore[arg-type]
+    query = select(Definition).where(Definition.base_config == base_config)
     found = (await tx.session.scalars(query.order_by(Definition.definition_id))).all()
     if not found:
         raise NotFoundError(f"no definition has the baseConfig {base_config[:256]}", field=("baseConfig",))
@@ -43,8 +43,8 @@ async def update(
 
 async def _get_or_new(tx: Transaction, organization_id: int, base_config: str) -> SharedConfig:
     query = select(SharedConfig).where(
-        SharedConfig.organization_id == organization_id,  # type: ignore[arg-type]
-        SharedConfig.base_config == base_config,  # type: ignore[arg-type]
+        SharedConfig.organization_id == organization_id,
+        SharedConfig.base_config == base_config,
     )
     row = (await tx.session.scalars(query.with_for_update())).one_or_none()
     return row or SharedConfig(organization_id=organization_id, base_config=base_config)

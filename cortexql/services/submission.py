@@ -185,12 +185,12 @@ class _Batch:
 
     async def _find_neurons(self) -> list[tuple[str, neurons.Configured | CortexError]]:
         wanted = self.request.neurons
-        query = select(Neuron).join(Neuron.definition).where(Neuron.organization_id == self.organization_id)  # type: ignore[arg-type]
-        query = query.where(Neuron.type == self.request.type).options(neurons.with_definition())  # type: ignore[arg-type]
+        query = select(Neuron).join(Neuron.definition).where(Neuron.organization_id == self.organization_id)
+        query = query.where(Neuron.type == self.request.type).options(neurons.with_definition())
         if wanted is not None:
             ids = [ref for ref in wanted if isinstance(ref, int)]
             names = [ref for ref in wanted if isinstance(ref, str)]
-            query = query.where(or_(Neuron.id.in_(ids), Neuron.name.in_(names)))  # type: ignore[attr-defined]
+            query = query.where(or_(Neuron.id.in_(ids), Neuron.name.in_(names)))
         rows = (await self.tx.session.scalars(query.order_by(Neuron.name))).all()
         known = {c.neuron.name: c for c in await neurons.configured(self.tx, rows)}
         if wanted is None:
@@ -204,7 +204,7 @@ class _Batch:
     async def _why_missing(self, names: Sequence[str]) -> dict[str, CortexError]:
         if not names:
             return {}
-        query = select(Definition.definition_id).where(Definition.definition_id.in_(names))  # type: ignore[call-overload,attr-defined]
+        query = select(Definition.definition_id).where(Definition.definition_id.in_(names))
         offered = set((await self.tx.session.scalars(query)).all())
         kind = self.request.type.value
         return {
@@ -299,9 +299,9 @@ class _Batch:
         if not questions:
             return
         query = select(Job).where(
-            Job.idempotency_key.in_([q.idempotency_key for q in questions]),  # type: ignore[union-attr]
-            Job.created_by_id == self.tx.principal.user_id,  # type: ignore[arg-type]
-            Job.created_at > func.now() - _IDEMPOTENCY,  # type: ignore[arg-type]
+            Job.idempotency_key.in_([q.idempotency_key for q in questions]),
+            Job.created_by_id == self.tx.principal.user_id,
+            Job.created_at > func.now() - _IDEMPOTENCY,
         )
         jobs = {job.idempotency_key: job for job in (await self.tx.session.scalars(query)).all()}
         for question in questions:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, select
 
 from cortexql.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
-from cortexql.models import User, UserStatus
+from cortexql.models import Organization, User, UserStatus
 from cortexql.principal import Permission, Role
 from cortexql.services import organizations, page, text
 from cortexql.transaction import Transaction
 
-_BY_LOGIN = page.Keyset("users", (User.login,))  # type: ignore[arg-type]
+_BY_LOGIN = page.Keyset("users", (User.login,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +132,12 @@ def to_login(given: str) -> str:
     return given.strip().lower()
 
 
-def _in(organization: organizations.Organization) -> ColumnElement[bool]:
-    return User.organization_id == organization.id  # type: ignore[return-value]
+def _in(organization: Organization) -> ColumnElement[bool]:
+    return User.organization_id == organization.id
 
 
 async def _organization_name(tx: Transaction, user: User) -> str:
-    query = select(organizations.Organization.name).where(
-        organizations.Organization.id == user.organization_id
-    )
+    query = select(Organization.name).where(Organization.id == user.organization_id)
     return (await tx.session.scalars(query)).one()
 
 

@@ -39,23 +39,23 @@ async def beat(tx: Transaction, presence: Presence) -> None:
 
 async def leave(tx: Transaction, name: str) -> None:
     """Record that a worker has gone, in order."""
-    await tx.session.execute(delete(Worker).where(Worker.name == name))  # type: ignore[arg-type]
+    await tx.session.execute(delete(Worker).where(Worker.name == name))
 
 
 async def forget(tx: Transaction) -> None:
     """Drop workers that have not been seen for an hour."""
-    await tx.session.execute(delete(Worker).where(Worker.seen_at < func.now() - _FORGOTTEN))  # type: ignore[arg-type]
+    await tx.session.execute(delete(Worker).where(Worker.seen_at < func.now() - _FORGOTTEN))
 
 
 async def list_alive(tx: Transaction) -> Sequence[Worker]:
     """Return the workers that are there."""
-    query = select(Worker).where(Worker.seen_at > func.now() - _ALIVE).order_by(Worker.name)  # type: ignore[arg-type]
+    query = select(Worker).where(Worker.seen_at > func.now() - _ALIVE).order_by(Worker.name)
     return (await tx.session.scalars(query)).all()
 
 
 async def list_silent(tx: Transaction) -> Sequence[tuple[str, datetime]]:
     """Return workers that went without a word, and when they were seen last."""
-    query = select(Worker).where(Worker.seen_at <= func.now() - _ALIVE)  # type: ignore[arg-type]
+    query = select(Worker).where(Worker.seen_at <= func.now() - _ALIVE)
     return [(row.name, row.seen_at) for row in (await tx.session.scalars(query)).all()]
 
 

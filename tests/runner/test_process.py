@@ -101,7 +101,7 @@ async def test_children_in_the_group_end_with_the_neuron(candidate: Candidate, t
 
 async def test_children_end_with_destroy_though_nobody_waited(candidate: Candidate, tmp_path: Path) -> None:
     async with started(candidate.runner, candidate.spec(spawn=3)) as run:
-        assert await is_true_soon(lambda: (run.workspace.output / "output.json").exists())
+        assert await is_true_soon((run.workspace.output / "output.json").exists)
     assert await is_true_soon(lambda: list_processes(tmp_path / "jobs") == [])
 
 
