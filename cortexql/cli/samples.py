@@ -41,6 +41,8 @@ def _mail(path: Path) -> Path:
     mail.add_attachment(
         _EICAR.encode(), maintype="application", subtype="octet-stream", filename="invoice.com"
     )
+    # A fixed boundary: the same mail each time, so that a fresh report answers for it.
+    mail.set_boundary("sample")
     return _write(path, mail.as_bytes())
 
 

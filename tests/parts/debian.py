@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 PACKAGES = (
+    "chromium",  # the console is tried in a real browser
     "debootstrap",  # docker_images: the root file system of the test images
     "docker.io",  # docker_engine: dockerd, containerd and runc
 )
