@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cortexql.admin.routes import admin
 from cortexql.errors import CortexError
 from cortexql.log import get_logger
 from cortexql.principal import system
@@ -63,6 +64,7 @@ def _routes() -> list[Route | Mount | WebSocketRoute]:
         Route("/files/{sha256}", download, methods=["GET"]),
         Route("/healthz", _alive, methods=["GET"]),
         Route("/readyz", _ready, methods=["GET"]),
+        Mount("/admin", app=admin),
         Mount("/static", _Static(directory=_STATIC)),
     ]
 

@@ -1,24 +1,11 @@
-"""Encryption at rest of configuration secrets, and which items are secret."""
+"""Encryption at rest of configuration secrets."""
 
 import base64
 import hashlib
-import re
 
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-# Wider than cortexutils' key|password|secret: real items are named token, pwd, zip_pw, OktaToken, API_ak.
-_SECRET_NAME = re.compile(
-    r"key(?!word)|passw|passphrase|secret|token|pwd|credential|cookie|private|bearer|unlock_?code"
-    r"|auth_?(?:code|header)|(?:^|_)(?:pass|pw|ak|as|cs|conn)$",
-    re.IGNORECASE,
-)
-
-
-def is_secret(name: str, item_type: str) -> bool:
-    """Say whether a configuration item holds a secret; its type does not tell, so its name has to."""
-    return item_type in ("string", "text") and _SECRET_NAME.search(name) is not None
 
 
 class SecretLostError(RuntimeError):

@@ -5,7 +5,8 @@ import contextlib
 import os
 import secrets
 import socket
-from typing import Any, cast
+from contextlib import closing
+from typing import Any, Protocol, cast
 
 from arq.cron import cron
 from arq.worker import Worker as ArqWorker
@@ -16,7 +17,7 @@ from cortexql import queue
 from cortexql.log import get_logger
 from cortexql.models import RunnerKind
 from cortexql.resources import Resources, open_resources
-from cortexql.runner import process
+from cortexql.runner import docker, process
 from cortexql.runner.base import Runner
 from cortexql.services.execution import ExecutionContext, Executor, sweep
 from cortexql.settings import Settings
@@ -26,14 +27,25 @@ log = get_logger(__name__)
 _POLL_SECONDS = 0.02
 # Wake-ups under way stay in arq's queue: reading few of them would hide those behind them.
 _READ_LIMIT = 1000
+# What handing jobs back may take.
+_HAND_BACK_SECONDS = 5
 # A wake-up runs as long as there is work; its length says nothing.
 _NO_TIMEOUT = 10**8
+
+
+class OwnedRunner(Runner[Any], Protocol):
+    """A runner with a folder of its own, to be given up at the end."""
+
+    def close(self) -> None:
+        """Give it up."""
+        ...
 
 
 class Worker(ArqWorker):
     """arq's worker, that outlives an outage of Redis and claims nothing once it is told to stop."""
 
     executor: Executor
+    grace: float
 
     async def _poll_iteration(self) -> None:
         try:
@@ -43,8 +55,9 @@ class Worker(ArqWorker):
             await asyncio.sleep(1)
 
     def handle_sig_wait_for_completion(self, signum: Any) -> None:
-        """Drain: what runs gets its grace, then goes back to the queue."""
+        """Drain: what runs gets its grace, then goes back to the queue, before arq itself would cancel it."""
         self.executor.drain()
+        self.loop.call_later(self.grace, self.executor.hand_back)
         super().handle_sig_wait_for_completion(signum)
 
 
@@ -52,7 +65,7 @@ async def run(settings: Settings, concurrency: int) -> None:
     """Run one worker until SIGTERM or SIGINT."""
     async with open_resources(settings) as resources:
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-        await asyncio.to_thread(process.reap, settings.jobs_dir)
+        await asyncio.to_thread(_reap, settings)
         runners = open_runners(settings)
         context = ExecutionContext(resources.transactions, runners, resources.cipher, settings)
         executor = Executor(context, owner, slots=concurrency)
@@ -63,17 +76,30 @@ async def run(settings: Settings, concurrency: int) -> None:
             beating.cancel()
             await executor.leave()
             for runner in runners.values():
-                if isinstance(runner, process.ProcessRunner):
-                    runner.close()
+                runner.close()
 
 
-def open_runners(settings: Settings) -> dict[RunnerKind, Runner[Any]]:
-    """Open the configured runners, in order of preference."""
-    runners: dict[RunnerKind, Runner[Any]] = {}
+def open_runners(settings: Settings) -> dict[RunnerKind, OwnedRunner]:
+    """Open the configured runners, in order of preference; without a Docker engine there is no Docker runner."""
+    runners: dict[RunnerKind, OwnedRunner] = {}
     for kind in map(RunnerKind, settings.runners):
         if kind is RunnerKind.PROCESS:
             runners[kind] = process.ProcessRunner(settings.jobs_dir)
+        elif docker.is_available(settings.docker_host):
+            runners[kind] = docker.DockerRunner(
+                settings.docker_host, settings.jobs_dir, settings.docker_network
+            )
+        else:
+            log.warning("worker.no_docker_engine", docker_host=settings.docker_host or "default")
     return runners
+
+
+def _reap(settings: Settings) -> None:
+    """Remove what dead workers of this host left running."""
+    process.reap(settings.jobs_dir)
+    if RunnerKind.DOCKER in settings.runners and docker.is_available(settings.docker_host):
+        with closing(docker.connect(settings.docker_host)) as client:
+            docker.reap(client, settings.jobs_dir)
 
 
 async def _serve(
@@ -100,12 +126,12 @@ async def _serve(
         keep_result=0,
         retry_jobs=False,
         health_check_interval=15,
-        job_completion_wait=int(context.settings.drain.total_seconds()),
+        job_completion_wait=int(context.settings.drain.total_seconds()) + _HAND_BACK_SECONDS,
         job_serializer=queue.serialize,
         job_deserializer=queue.deserialize,
         handle_signals=True,
     )
-    worker.executor = executor
+    worker.executor, worker.grace = executor, context.settings.drain.total_seconds()
     with contextlib.suppress(asyncio.CancelledError):
         await worker.async_run()
     await worker.close()

@@ -1,15 +1,35 @@
-"""Reads the credential of a request: `Authorization: Bearer KEY` or `Basic …`."""
+"""Reads the credential of a request: `Authorization: Bearer KEY` or `Basic …`, or the session's cookie."""
 
 import base64
 import binascii
 from collections.abc import Mapping
 
+from starlette.requests import HTTPConnection
+
+from cortexql.auth import csrf, session
 from cortexql.errors import UnauthenticatedError
 from cortexql.principal import Principal
+from cortexql.resources import Resources
 from cortexql.services import credentials
 from cortexql.transaction import Transactions
 
 _LONGEST = 4096
+
+
+async def caller_of(resources: Resources, connection: HTTPConnection) -> Principal | None:
+    """Return who a request or a WebSocket is from, by header or by cookie; None: it carries no credential.
+
+    Raises:
+        UnauthenticatedError: it carries one that does not do.
+        ForbiddenError: it changes state with a cookie, and another site may have sent it.
+    """
+    cookie = connection.cookies.get(session.COOKIE)
+    if "authorization" in connection.headers or not cookie:
+        return await authenticate(resources.transactions, connection.headers)
+    principal = await session.principal_of_cookie(resources, cookie)
+    if csrf.changes_state(connection):
+        csrf.check_same_origin(connection, resources.settings.public_url)
+    return principal
 
 
 async def authenticate(transactions: Transactions, headers: Mapping[str, str]) -> Principal | None:

@@ -5,12 +5,11 @@ The fields and their anomalies are those of the public repository's 431 definiti
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
-
-from cortexql.secrets import is_secret
 
 Kind = Literal["analyzer", "responder"]
 _TEXTS = ("name", "version", "description", "author", "url", "license")
@@ -18,6 +17,14 @@ _ITEM_TYPES = ("string", "text", "number", "boolean")
 # Misspellings that the public repository holds.
 _DEFAULTS = ("defaultValue", "defaultvalue", "default")
 _LONGEST = {"name": 200, "version": 50, "baseConfig": 256}
+
+
+# Wider than cortexutils' key|password|secret: real items are named token, pwd, zip_pw, OktaToken, API_ak.
+_SECRET_NAME = re.compile(
+    r"key(?!word)|passw|passphrase|secret|token|pwd|credential|cookie|private|bearer|unlock_?code"
+    r"|auth_?(?:code|header)|(?:^|_)(?:pass|pw|ak|as|cs|conn)$",
+    re.IGNORECASE,
+)
 
 
 class DefinitionError(ValueError):
@@ -95,6 +102,11 @@ def parse(content: object, kind: Kind, source: str, root: Path | None = None) ->
 def definition_id(name: str, version: str) -> str:
     """Return name and version as Cortex joins them: `Urlscan.io_Scan` 0.2.0 is `Urlscan_io_Scan_0_2_0`."""
     return f"{name}_{version}".replace(".", "_")
+
+
+def is_secret(name: str, item_type: str) -> bool:
+    """Say whether a configuration item holds a secret; its type does not tell, so its name has to."""
+    return item_type in ("string", "text") and _SECRET_NAME.search(name) is not None
 
 
 def item_from(stored: Mapping[str, Any]) -> ParsedItem:

@@ -27,8 +27,9 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a source offers now. `complete` is False when the source itself could not be read:
-    what it offered before is then kept.
+    """What a source offers now.
+
+    `complete` is False when the source itself could not be read: what it offered before is then kept.
     """
 
     source: str

@@ -16,7 +16,7 @@ from strawberry.exceptions import ConnectionRejectionError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.unset import UNSET, UnsetType
 
-from cortexql.auth.backend import authenticate, from_authorization
+from cortexql.auth.backend import caller_of, from_authorization
 from cortexql.errors import CortexError, UnauthenticatedError
 from cortexql.resolvers.root import schema
 from cortexql.resources import Resources
@@ -63,8 +63,8 @@ class GraphQLApp(GraphQL[Context, None]):
         """Authenticate by the headers; a credential that does not do is told by whatever asks for the caller."""
         context = Context(self._resources)
         try:
-            context.caller = await authenticate(self._resources.transactions, request.headers)
-        except UnauthenticatedError as error:
+            context.caller = await caller_of(self._resources, request)
+        except CortexError as error:
             context.refused = error
         return context
 

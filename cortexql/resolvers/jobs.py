@@ -1,10 +1,13 @@
 """Jobs, reports and observables."""
 
+from typing import Annotated
+
 import strawberry
 
 from cortexql.errors import NotFoundError
 from cortexql.models import NeuronType
-from cortexql.schema import payloads
+from cortexql.schema import arguments, payloads
+from cortexql.schema.arguments import given
 from cortexql.schema.connection import (
     After,
     Before,
@@ -21,11 +24,7 @@ from cortexql.schema.ids import number_of
 from cortexql.schema.inputs import (
     DEFAULT_LEVEL,
     AnalyzeInput,
-    JobFilter,
     JobIdInput,
-    JobOrder,
-    ObservableFilter,
-    ReportFilter,
     RunAnalyzerInput,
     RunResponderInput,
     to_age,
@@ -50,8 +49,8 @@ class JobQueries:
     async def jobs(
         self,
         info: Info,
-        filter: JobFilter | None = None,
-        order_by: JobOrder | None = None,
+        filter: arguments.Jobs = None,
+        order_by: arguments.JobsOrder = None,
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -63,7 +62,7 @@ class JobQueries:
         return to_connection(page, Job.of)  # type: ignore[no-any-return]
 
     @strawberry.field(description="A job by its global id; null where there is none to see.")
-    async def job(self, info: Info, id: strawberry.ID) -> Job | None:
+    async def job(self, info: Info, id: arguments.JobId) -> Job | None:
         async with info.context.open() as tx:
             try:
                 return Job.of(await jobs.get(tx, number_of(id, "Job")))
@@ -72,7 +71,7 @@ class JobQueries:
 
     @strawberry.field(description="Historical results, newest first, of everything the viewer may see.")
     async def reports(
-        self, info: Info, filter: ReportFilter | None = None, first: First = None, after: After = None
+        self, info: Info, filter: arguments.Reports = None, first: First = None, after: After = None
     ) -> Connection[Report]:
         async with info.context.open() as tx:
             page = await reports.list_page(tx, to_report_filter(filter), page_request(first, after))
@@ -80,7 +79,7 @@ class JobQueries:
 
     @strawberry.field(description="Every distinct observable seen, with its latest verdicts.")
     async def observables(
-        self, info: Info, filter: ObservableFilter | None = None, first: First = None, after: After = None
+        self, info: Info, filter: arguments.Observables = None, first: First = None, after: After = None
     ) -> Connection[Observable]:
         async with info.context.open() as tx:
             page = await observables.list_page(tx, to_observable_filter(filter), page_request(first, after))
@@ -107,7 +106,9 @@ def _job(errors: list[UserError], _: object) -> payloads.JobPayload:
 class JobMutations:
     @strawberry.mutation(description="One observable, one analyzer.")
     @expected(_analyzer)
-    async def run_analyzer(self, info: Info, input: RunAnalyzerInput) -> payloads.RunAnalyzerPayload:
+    async def run_analyzer(
+        self, info: Info, input: Annotated[RunAnalyzerInput, given]
+    ) -> payloads.RunAnalyzerPayload:
         request = JobRequest(
             observables=[to_observable(input.observable)],
             neurons=[to_neuron_ref(input.analyzer)],
@@ -128,7 +129,7 @@ class JobMutations:
 
     @strawberry.mutation(description="Many observables times many analyzers, accepted or refused one by one.")
     @expected(_analyze)
-    async def analyze(self, info: Info, input: AnalyzeInput) -> payloads.AnalyzePayload:
+    async def analyze(self, info: Info, input: Annotated[AnalyzeInput, given]) -> payloads.AnalyzePayload:
         request = JobRequest(
             observables=[to_observable(observable) for observable in input.observables],
             neurons=None if input.analyzers is None else [to_neuron_ref(ref) for ref in input.analyzers],
@@ -144,7 +145,9 @@ class JobMutations:
 
     @strawberry.mutation(description="One object, one responder.")
     @expected(_responder)
-    async def run_responder(self, info: Info, input: RunResponderInput) -> payloads.RunResponderPayload:
+    async def run_responder(
+        self, info: Info, input: Annotated[RunResponderInput, given]
+    ) -> payloads.RunResponderPayload:
         observable = ObservableRequest(
             data_type=input.data_type,
             input=input.data,
@@ -169,7 +172,7 @@ class JobMutations:
         description="Cancels a job: a waiting one at once, a running one by destroying its run within seconds."
     )
     @expected(_job)
-    async def cancel_job(self, info: Info, input: JobIdInput) -> payloads.JobPayload:
+    async def cancel_job(self, info: Info, input: Annotated[JobIdInput, given]) -> payloads.JobPayload:
         async with info.context.open() as tx:
             row = await jobs.cancel(tx, number_of(input.id, "Job"))
         return payloads.JobPayload(job=Job.of(row))
@@ -178,7 +181,7 @@ class JobMutations:
         description="Deletes a job: its report, its log and the files only it had go at once."
     )
     @expected(_job)
-    async def delete_job(self, info: Info, input: JobIdInput) -> payloads.JobPayload:
+    async def delete_job(self, info: Info, input: Annotated[JobIdInput, given]) -> payloads.JobPayload:
         async with info.context.open() as tx:
             row = await jobs.delete_job(tx, number_of(input.id, "Job"))
         return payloads.JobPayload(job=Job.of(row))

@@ -1,9 +1,12 @@
 """Neurons, the catalogue, budgets."""
 
+from typing import Annotated
+
 import strawberry
 
 from cortexql.models import NeuronType
-from cortexql.schema import payloads
+from cortexql.schema import arguments, payloads
+from cortexql.schema.arguments import given
 from cortexql.schema.connection import After, Connection, First, page_request, to_connection
 from cortexql.schema.context import Info
 from cortexql.schema.enums import QuotaPacing
@@ -32,38 +35,38 @@ class NeuronQueries:
     async def analyzers(
         self,
         info: Info,
-        data_type: str | None = None,
-        name: str | None = None,
+        data_type: arguments.DataType = None,
+        name: arguments.NamedSo = None,
         first: First = None,
         after: After = None,
     ) -> Connection[Analyzer]:
         return await _list(info, NeuronType.ANALYZER, data_type, name, first, after)  # type: ignore[no-any-return]
 
     @strawberry.field(description="An analyzer of the viewer's organization by name.")
-    async def analyzer(self, info: Info, name: str) -> Analyzer | None:
+    async def analyzer(self, info: Info, name: arguments.Name) -> Analyzer | None:
         return await _get(info, NeuronType.ANALYZER, name)  # type: ignore[no-any-return]
 
     @strawberry.field(description="Responders enabled for the viewer's organization.")
     async def responders(
         self,
         info: Info,
-        data_type: str | None = None,
-        name: str | None = None,
+        data_type: arguments.DataType = None,
+        name: arguments.NamedSo = None,
         first: First = None,
         after: After = None,
     ) -> Connection[Responder]:
         return await _list(info, NeuronType.RESPONDER, data_type, name, first, after)  # type: ignore[no-any-return]
 
     @strawberry.field(description="A responder of the viewer's organization by name.")
-    async def responder(self, info: Info, name: str) -> Responder | None:
+    async def responder(self, info: Info, name: arguments.Name) -> Responder | None:
         return await _get(info, NeuronType.RESPONDER, name)  # type: ignore[no-any-return]
 
     @strawberry.field(description="Everything the catalogues offer, enabled or not.")
     async def catalog(
         self,
         info: Info,
-        type: NeuronType | None = None,
-        search: str | None = None,
+        type: arguments.Kind = None,
+        search: arguments.Search = None,
         first: First = None,
         after: After = None,
     ) -> Connection[NeuronDefinition]:
@@ -75,7 +78,7 @@ class NeuronQueries:
         description="The budgets that bind the viewer's organization; a superadmin sees all. Never another "
         "organization's figures."
     )
-    async def quotas(self, info: Info, organization: str | None = None) -> list[Quota]:
+    async def quotas(self, info: Info, organization: arguments.OrganizationName = None) -> list[Quota]:
         async with info.context.open() as tx:
             found = await quotas.usages(tx, organization)
         return [Quota.of(usage) for usage in found]
@@ -105,7 +108,7 @@ class NeuronMutations:
     )
     @expected(_refresh)
     async def refresh_catalog(
-        self, info: Info, input: RefreshCatalogInput | None = None
+        self, info: Info, input: Annotated[RefreshCatalogInput | None, given] = None
     ) -> payloads.RefreshCatalogPayload:
         resources = info.context.resources
         done = await definitions.refresh_all(
@@ -117,7 +120,9 @@ class NeuronMutations:
         description="Enables a definition. Needs no runner or image yet: NEURON_UNAVAILABLE is for submissions."
     )
     @expected(_neuron)
-    async def enable_neuron(self, info: Info, input: EnableNeuronInput) -> payloads.NeuronPayload:
+    async def enable_neuron(
+        self, info: Info, input: Annotated[EnableNeuronInput, given]
+    ) -> payloads.NeuronPayload:
         levels = levels_to_configuration(
             strawberry.UNSET if input.max_tlp is None else input.max_tlp,
             strawberry.UNSET if input.max_pap is None else input.max_pap,
@@ -136,7 +141,9 @@ class NeuronMutations:
 
     @strawberry.mutation(description="Changes a neuron's settings, or upgrades it.")
     @expected(_neuron)
-    async def update_neuron(self, info: Info, input: UpdateNeuronInput) -> payloads.NeuronPayload:
+    async def update_neuron(
+        self, info: Info, input: Annotated[UpdateNeuronInput, given]
+    ) -> payloads.NeuronPayload:
         levels = levels_to_configuration(input.max_tlp, input.max_pap)
         change = neurons.NeuronChange(
             name=input.name,
@@ -157,7 +164,9 @@ class NeuronMutations:
         description="Disables a neuron: its configuration is gone, its jobs and reports stay."
     )
     @expected(_neuron)
-    async def disable_neuron(self, info: Info, input: NeuronIdInput) -> payloads.NeuronPayload:
+    async def disable_neuron(
+        self, info: Info, input: Annotated[NeuronIdInput, given]
+    ) -> payloads.NeuronPayload:
         async with info.context.open() as tx:
             row = await neurons.disable(tx, number_of(input.id, *NEURONS))
         return payloads.NeuronPayload(neuron=to_neuron(row))
@@ -168,7 +177,7 @@ class NeuronMutations:
     )
     @expected(_shared)
     async def update_shared_config(
-        self, info: Info, input: UpdateSharedConfigInput
+        self, info: Info, input: Annotated[UpdateSharedConfigInput, given]
     ) -> payloads.SharedConfigPayload:
         values = to_object(input.configuration, "configuration")
         async with info.context.open() as tx:
@@ -181,7 +190,7 @@ class NeuronMutations:
 
     @strawberry.mutation(description="Sets or lifts a budget.")
     @expected(_quota)
-    async def set_quota(self, info: Info, input: SetQuotaInput) -> payloads.QuotaPayload:
+    async def set_quota(self, info: Info, input: Annotated[SetQuotaInput, given]) -> payloads.QuotaPayload:
         setting = quotas.QuotaSetting(
             unit=input.unit,
             max_jobs=input.limit,

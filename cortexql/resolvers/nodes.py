@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import strawberry
 
 from cortexql.errors import InvalidInputError
+from cortexql.schema import arguments
 from cortexql.schema.context import Info
 from cortexql.schema.ids import decode
 from cortexql.schema.jobs import Job, Observable
@@ -24,13 +25,13 @@ _Load = Callable[[Info, int], Awaitable[Node | None]]
 @strawberry.type
 class NodeQueries:
     @strawberry.field(description="Anything by its global id; null where there is none to see.")
-    async def node(self, info: Info, id: strawberry.ID) -> Node | None:
+    async def node(self, info: Info, id: arguments.NodeId) -> Node | None:
         return await _load(info, id)
 
     @strawberry.field(
         description="Many things by their global ids, at most 100, in order; null for what is not to be seen."
     )
-    async def nodes(self, info: Info, ids: list[strawberry.ID]) -> list[Node | None]:
+    async def nodes(self, info: Info, ids: arguments.NodeIds) -> list[Node | None]:
         if len(ids) > MAX_NODES:
             raise InvalidInputError(f"at most {MAX_NODES} ids", field=("ids",))
         return list(await asyncio.gather(*[_load(info, id_) for id_ in ids]))

@@ -1,9 +1,12 @@
 """Organizations and users."""
 
+from typing import Annotated
+
 import strawberry
 
 from cortexql.errors import InvalidInputError, NotFoundError
-from cortexql.schema import payloads
+from cortexql.schema import arguments, payloads
+from cortexql.schema.arguments import given
 from cortexql.schema.connection import (
     After,
     Before,
@@ -35,7 +38,7 @@ class OrganizationQueries:
             return User.of(await users.viewer(tx))
 
     @strawberry.field(description="An organization by name; null where there is none to see.")
-    async def organization(self, info: Info, name: str) -> Organization | None:
+    async def organization(self, info: Info, name: arguments.Name) -> Organization | None:
         async with info.context.open() as tx:
             row = await organizations.find(tx, name)
         return Organization.of(row) if row else None
@@ -49,7 +52,7 @@ class OrganizationQueries:
         return to_connection(page, Organization.of)  # type: ignore[no-any-return]
 
     @strawberry.field(description="A user by login; null where there is none to see.")
-    async def user(self, info: Info, login: str) -> User | None:
+    async def user(self, info: Info, login: arguments.Login) -> User | None:
         async with info.context.open() as tx:
             try:
                 return User.of(await users.get(tx, login))
@@ -58,7 +61,11 @@ class OrganizationQueries:
 
     @strawberry.field(description="Users by login: of one organization, or all that the caller may see.")
     async def users(
-        self, info: Info, organization: str | None = None, first: First = None, after: After = None
+        self,
+        info: Info,
+        organization: arguments.OrganizationName = None,
+        first: First = None,
+        after: After = None,
     ) -> Connection[User]:
         async with info.context.open() as tx:
             page = await users.list_page(tx, organization, page_request(first, after))
@@ -82,7 +89,7 @@ class OrganizationMutations:
     @strawberry.mutation(description="Creates an organization.")
     @expected(_organization)
     async def create_organization(
-        self, info: Info, input: CreateOrganizationInput
+        self, info: Info, input: Annotated[CreateOrganizationInput, given]
     ) -> payloads.OrganizationPayload:
         async with info.context.open() as tx:
             row = await organizations.create(tx, input.name, input.description)
@@ -91,7 +98,7 @@ class OrganizationMutations:
     @strawberry.mutation(description="Changes, locks or unlocks an organization.")
     @expected(_organization)
     async def update_organization(
-        self, info: Info, input: UpdateOrganizationInput
+        self, info: Info, input: Annotated[UpdateOrganizationInput, given]
     ) -> payloads.OrganizationPayload:
         change = organizations.OrganizationChange(input.description, input.status)
         async with info.context.open() as tx:
@@ -100,7 +107,7 @@ class OrganizationMutations:
 
     @strawberry.mutation(description="Creates a user.")
     @expected(_user)
-    async def create_user(self, info: Info, input: CreateUserInput) -> payloads.UserPayload:
+    async def create_user(self, info: Info, input: Annotated[CreateUserInput, given]) -> payloads.UserPayload:
         hashed = await passwords.to_hash(input.password) if input.password is not None else None
         new = users.NewUser(input.login, input.name, frozenset(input.roles), input.organization, hashed)
         async with info.context.open() as tx:
@@ -109,7 +116,7 @@ class OrganizationMutations:
 
     @strawberry.mutation(description="Changes, locks or unlocks a user.")
     @expected(_user)
-    async def update_user(self, info: Info, input: UpdateUserInput) -> payloads.UserPayload:
+    async def update_user(self, info: Info, input: Annotated[UpdateUserInput, given]) -> payloads.UserPayload:
         roles = None if input.roles is None else frozenset(input.roles)
         async with info.context.open() as tx:
             row = await users.update(tx, input.login, users.UserChange(input.name, roles, input.status))
@@ -117,7 +124,9 @@ class OrganizationMutations:
 
     @strawberry.mutation(description="Sets a password: the own one, or, by an admin, a user's.")
     @expected(_user)
-    async def set_password(self, info: Info, input: SetPasswordInput) -> payloads.UserPayload:
+    async def set_password(
+        self, info: Info, input: Annotated[SetPasswordInput, given]
+    ) -> payloads.UserPayload:
         principal = info.context.principal
         if users.to_login(input.login) == principal.login:
             transactions = info.context.resources.transactions
@@ -130,14 +139,18 @@ class OrganizationMutations:
 
     @strawberry.mutation(description="Gives a user a new API key. It is shown once, in this payload.")
     @expected(_key)
-    async def renew_api_key(self, info: Info, input: UserLoginInput) -> payloads.ApiKeyPayload:
+    async def renew_api_key(
+        self, info: Info, input: Annotated[UserLoginInput, given]
+    ) -> payloads.ApiKeyPayload:
         async with info.context.open() as tx:
             row, key = await credentials.renew_key(tx, input.login)
         return payloads.ApiKeyPayload(user=User.of(row), key=key)
 
     @strawberry.mutation(description="Removes all of a user's API keys.")
     @expected(_user)
-    async def revoke_api_key(self, info: Info, input: UserLoginInput) -> payloads.UserPayload:
+    async def revoke_api_key(
+        self, info: Info, input: Annotated[UserLoginInput, given]
+    ) -> payloads.UserPayload:
         async with info.context.open() as tx:
             row = await credentials.revoke_keys(tx, input.login)
         return payloads.UserPayload(user=User.of(row))

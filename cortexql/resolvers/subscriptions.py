@@ -4,9 +4,10 @@ from collections.abc import AsyncGenerator
 
 import strawberry
 
+from cortexql.schema import arguments
 from cortexql.schema.context import Info
 from cortexql.schema.ids import number_of
-from cortexql.schema.inputs import JobFilter, to_job_filter
+from cortexql.schema.inputs import to_job_filter
 from cortexql.schema.jobs import JobEvent
 from cortexql.services import jobs, log
 from cortexql.services.feed import Happening
@@ -21,7 +22,7 @@ class Subscription:
         "twice."
     )
     async def job_progress(
-        self, info: Info, id: strawberry.ID, after: str | None = None
+        self, info: Info, id: arguments.JobId, after: arguments.EventsAfter = None
     ) -> AsyncGenerator[JobEvent, None]:
         number = number_of(id, "Job")
         feed, principal = info.context.resources.feed, info.context.principal
@@ -48,7 +49,7 @@ class Subscription:
         "old answers CURSOR_EXPIRED."
     )
     async def job_events(
-        self, info: Info, filter: JobFilter | None = None, after: str | None = None
+        self, info: Info, filter: arguments.Jobs = None, after: arguments.EventsAfter = None
     ) -> AsyncGenerator[JobEvent, None]:
         feed, principal = info.context.resources.feed, info.context.principal
         wanted = to_job_filter(filter) if filter is not None else None

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from cortexql import attachments
-from cortexql.auth.backend import authenticate
+from cortexql.auth.backend import caller_of
 from cortexql.errors import UnauthenticatedError
 from cortexql.principal import Permission
 from cortexql.resources import Resources
@@ -15,7 +15,7 @@ from cortexql.resources import Resources
 async def download(request: Request) -> Response:
     """Send a file of the caller's organization."""
     resources: Resources = request.app.state.resources
-    principal = await authenticate(resources.transactions, request.headers)
+    principal = await caller_of(resources, request)
     if principal is None:
         raise UnauthenticatedError
     principal.require(Permission.READ)

@@ -1,7 +1,7 @@
 """Jobs, their events and their observables."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 
@@ -19,6 +19,9 @@ from cortexql.schema.scalars import JSON
 from cortexql.services import log, observables, reports
 
 MAX_EVENTS = 1000
+AnalyzerName = Annotated[
+    str | None, strawberry.argument(description="Only those of the analyzer of this name.")
+]
 
 
 @strawberry.type(description="A distinct value or file that the organization has submitted.")
@@ -58,7 +61,7 @@ class Observable(Node):
 
     @strawberry.field(description="All reports about it, newest first.")
     async def reports(
-        self, info: Info, analyzer: str | None = None, first: First = None, after: After = None
+        self, info: Info, analyzer: AnalyzerName = None, first: First = None, after: After = None
     ) -> Connection[Report]:
         wanted = reports.ReportFilter(analyzer=analyzer, observable_id=self.number)
         async with info.context.open() as tx:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 JobType = Annotated["Job", strawberry.lazy("cortexql.schema.jobs")]
 JobFilterType = Annotated["JobFilter", strawberry.lazy("cortexql.schema.inputs")]
+JobsFilter = Annotated[
+    Annotated["JobFilter", strawberry.lazy("cortexql.schema.inputs")] | None,
+    strawberry.argument(description="Which of its jobs; null: all."),
+]
 
 
 @strawberry.type(description="Something that a neuron can be configured with.")
@@ -202,7 +206,7 @@ class Neuron(Node):
 class Analyzer(Neuron, Node):
     @strawberry.field(description="Its jobs, newest first.")
     async def jobs(
-        self, info: Info, filter: JobFilterType | None = None, first: First = None, after: After = None
+        self, info: Info, filter: JobsFilter = None, first: First = None, after: After = None
     ) -> Connection[JobType]:
         return await _jobs(info, self, filter, first, after)  # type: ignore[no-any-return]
 
@@ -211,7 +215,7 @@ class Analyzer(Neuron, Node):
 class Responder(Neuron, Node):
     @strawberry.field(description="Its jobs, newest first.")
     async def jobs(
-        self, info: Info, filter: JobFilterType | None = None, first: First = None, after: After = None
+        self, info: Info, filter: JobsFilter = None, first: First = None, after: After = None
     ) -> Connection[JobType]:
         return await _jobs(info, self, filter, first, after)  # type: ignore[no-any-return]
 

@@ -80,6 +80,8 @@ class Executor:
         self._lease = Lease(owner, context.settings.lease)
         self._under_way: dict[tuple[int, int], _Work] = {}
         self._draining = False
+        self._handing_back = False
+        self._working: set[asyncio.Task[int]] = set()
 
     @property
     def busy(self) -> int:
@@ -90,6 +92,12 @@ class Executor:
         """Claim nothing more."""
         self._draining = True
 
+    def hand_back(self) -> None:
+        """Stop what still runs: its jobs go back to the queue, and `run_jobs` returns."""
+        self._handing_back = True
+        for work in self._working:
+            work.cancel()
+
     async def run_jobs(self) -> int:
         """Run one job after another until none is due; return how many. Cancelled, it hands its job back.
 
@@ -99,14 +107,21 @@ class Executor:
             self._woken = True
             return 0
         self._taken += 1
+        work = asyncio.create_task(self._run_until_none())
+        self._working.add(work)
         try:
-            return await self._run_until_none()
+            return await work
+        except asyncio.CancelledError:
+            if self._handing_back:
+                return 0
+            raise
         except Exception as error:
             if not is_outage(error):
                 raise
             log.warning("worker.database_away", error=type(error).__name__)
             return 0
         finally:
+            self._working.discard(work)
             self._taken -= 1
 
     async def _run_until_none(self) -> int:
@@ -155,19 +170,19 @@ class Executor:
         return workers.Presence(self._lease.owner, self._slots, len(self._under_way), kinds)
 
     async def _claim(self) -> _Work | None:
-        async with self._context.transactions(self._principal) as tx:
-            job = await scheduling.claim(tx, self._lease)
-            if job is None:
-                return None
-            try:
-                work = await _prepare(tx, job, self._context)
-            except _UnrunnableError as error:
-                await _end_failed(tx, job, self._lease.owner, _End(str(error), started=False))
-                work = None
-        if work is None:
-            return await self._claim()
-        self._under_way[job.id, job.attempts] = work
-        return work
+        """Claim the next job that can be run; the ones before it that cannot end in FAILURE."""
+        while True:
+            async with self._context.transactions(self._principal) as tx:
+                job = await scheduling.claim(tx, self._lease)
+                if job is None:
+                    return None
+                try:
+                    work = await _prepare(tx, job, self._context)
+                except _UnrunnableError as error:
+                    await _end_failed(tx, job, self._lease.owner, _End(str(error), started=False))
+                    continue
+            self._under_way[job.id, job.attempts] = work
+            return work
 
     async def _run(self, work: _Work) -> None:
         log.info("job.started", job_id=work.job.id, attempt=work.job.attempts, neuron=work.job.neuron_name)

@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, literal, update
 
+from cortexql.events import JobChanged
 from cortexql.models import Job, JobEvent, JobStage, JobStatus
-from cortexql.transaction import JobChanged, Transaction
+from cortexql.transaction import Transaction
 
 ALLOWED: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.WAITING: frozenset(

@@ -263,8 +263,10 @@ async def test_report_over_the_limit_is_named(real: Candidate) -> None:
         "(output / 'output.json').mkdir()",
         "import os; os.mkfifo(output / 'output.json')",
         "report(); (output / 'output.json').rename(folder / 'x'); (output / 'output.json').symlink_to('../x')",
-        "import os, socket\n"
-        "socket.socket(socket.AF_UNIX).bind(f'/proc/self/fd/{os.open(output, 0)}/output.json')",
+        (
+            "import os, socket\n"
+            "socket.socket(socket.AF_UNIX).bind(f'/proc/self/fd/{os.open(output, 0)}/output.json')"
+        ),
     ],
 )
 async def test_output_that_is_no_file_is_refused(real: Candidate, code: str) -> None:

@@ -1,0 +1,45 @@
+"""What a line of a list of jobs shows, and what it is called."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cortexql.admin import lookup
+from cortexql.models import Job, JobStatus, Observable, Report
+from cortexql.services import reports
+from cortexql.transaction import Transaction
+
+UNDER_WAY = (JobStatus.WAITING, JobStatus.IN_PROGRESS)
+_SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job with what it looks at and what it found."""
+
+    job: Job
+    observable: Observable | None
+    report: Report | None
+
+    @property
+    def subject(self) -> str:
+        """Return what the job looks at, in one line."""
+        if self.job.filename:
+            return self.job.filename
+        if self.observable is not None and self.observable.data:
+            return self.observable.data[:_SHOWN]
+        given = self.job.input
+        named = (
+            given.get("data") or given.get("title") or given.get("id") if isinstance(given, dict) else given
+        )
+        return str(named)[:_SHOWN] if named else f"a {self.job.data_type}"
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.job.status in UNDER_WAY
+
+
+async def read_rows(tx: Transaction, found: Sequence[Job]) -> list[JobRow]:
+    """Join jobs with their observables and reports, in a statement each."""
+    seen = await lookup.by_id(tx, Observable, [job.observable_id for job in found])
+    made = {report.job_id: report for report in await reports.list_of_jobs(tx, [job.id for job in found])}
+    return [JobRow(job, seen.get(job.observable_id or 0), made.get(job.id)) for job in found]

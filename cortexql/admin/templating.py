@@ -1,0 +1,96 @@
+"""Templates: always escaped, and what they may call."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cortexql import __version__
+
+_LEVELS = {"info": "azure", "safe": "green", "suspicious": "orange", "malicious": "red"}
+_STATES = {
+    "waiting": "secondary",
+    "in_progress": "blue",
+    "success": "green",
+    "failure": "red",
+    "cancelled": "yellow",
+    "deleted": "dark",
+}
+# What a redirect may tell: the address names it, so it is no place for other words.
+_NOTICES = {
+    "cancelled": "The job is cancelled.",
+    "deleted": "The job is deleted.",
+    "enabled": "It is enabled.",
+    "saved": "Saved.",
+    "disabled": "It is disabled. Its jobs and reports stay.",
+    "created": "Created.",
+    "lifted": "The limit is lifted.",
+    "password": "The password is changed.",
+}
+_TLP = ("CLEAR", "GREEN", "AMBER", "AMBER+STRICT", "RED")
+_PAP = ("CLEAR", "GREEN", "AMBER", "RED")
+
+
+def render(template: str, **context: object) -> str:
+    """Return a template's text."""
+    return _environment.get_template(template).render(context)
+
+
+def ago(moment: datetime | None) -> str:
+    """Return how long ago something was, in one unit."""
+    if moment is None:
+        return ""
+    return f"{length(datetime.now(UTC) - moment)} ago"
+
+
+def length(span: timedelta | None) -> str:
+    """Return a span of time in its largest whole unit."""
+    if span is None:
+        return ""
+    seconds = max(span.total_seconds(), 0)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{int(seconds)} s"
+
+
+def moment_text(moment: datetime | None) -> str:
+    """Return a time to the second, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if moment else ""
+
+
+def size_text(count: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _environment_of(folder: Path) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {
+        "ago": ago,
+        "length": length,
+        "moment": moment_text,
+        "size": size_text,
+        "as_json": _json,
+        "notice": lambda name: _NOTICES.get(str(name), ""),
+        "level_color": lambda level: _LEVELS.get(str(level), "secondary"),
+        "state_color": lambda state: _STATES.get(str(state), "secondary"),
+        "tlp": lambda level: f"TLP:{_TLP[level]}",
+        "pap": lambda level: f"PAP:{_PAP[level]}",
+    }
+    environment.globals |= {"vendor": "/static/vendor", "version": __version__}
+    return environment
+
+
+_environment = _environment_of(Path(__file__).with_name("templates"))

@@ -1,0 +1,130 @@
+"""Execution with the fake runner: what a run gives, and what happens when a worker is lost."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select, update
+
+from cortexql.models import Job, JobStatus, Report, RunnerKind
+from cortexql.principal import Role, system
+from cortexql.resources import Resources
+from cortexql.runner.fake import FakeRunner
+from cortexql.services import jobs, scheduling, submission
+from cortexql.services.execution import MAX_LOSSES, ExecutionContext, Executor, sweep
+from cortexql.services.submission import JobRequest, ObservableRequest
+from tests.conftest import World
+
+# mypy: disable-error-code="arg-type,call-overload,attr-defined"
+TEST = system("test")
+
+
+def _context(resources: Resources, fake: FakeRunner) -> ExecutionContext:
+    runners = {RunnerKind.PROCESS: fake}
+    return ExecutionContext(resources.transactions, runners, resources.cipher, resources.settings)
+
+
+async def _submit(resources: Resources, world: World, count: int = 1, **parameters: Any) -> list[int]:
+    observables = [ObservableRequest("ip", f"192.0.2.{n}") for n in range(count)]
+    async with resources.transactions(world.alpha.principals[Role.ANALYZE]) as tx:
+        request = JobRequest(observables, ["Echo_1_0"], parameters=parameters)
+        done = await submission.submit(tx, request, resources.settings)
+    return [item.job.id for item in done if item.job]
+
+
+async def _get(resources: Resources, job_id: int) -> Job:
+    async with resources.transactions(TEST) as tx:
+        return await tx.session.get_one(Job, job_id)
+
+
+async def test_what_a_run_gives_is_recorded(
+    resources: Resources, world: World, executor: Executor, fake: FakeRunner
+) -> None:
+    for parameters, status, message in (
+        ({"output": {"nul": "a\0b"}}, JobStatus.SUCCESS, None),
+        ({"fail": "no luck"}, JobStatus.FAILURE, "no luck"),
+        ({"kill": True}, JobStatus.FAILURE, "the neuron was killed (exit code -9)"),
+        ({"refuse": "no room"}, JobStatus.FAILURE, "no room"),
+    ):
+        (job_id,) = await _submit(resources, world, **parameters)
+        assert await executor.run_jobs() == 1
+        job = await _get(resources, job_id)
+        assert (job.status, job.error_message, job.attempts) == (status, message, 1)
+    async with resources.transactions(TEST) as tx:
+        (output,) = (await tx.session.scalars(select(Report.output))).all()
+    assert output["full"] == {"nul": "a\0b"}
+    fake.check_all_destroyed()
+
+
+async def test_two_executors_share_the_work_without_doubling_any(
+    resources: Resources, world: World, fake: FakeRunner
+) -> None:
+    ids = await _submit(resources, world, count=40, sleep=0.01)
+    executors = [Executor(_context(resources, fake), f"w{n}", slots=4) for n in range(2)]
+    await asyncio.gather(*[executor.run_jobs() for executor in executors for _ in range(4)])
+    async with resources.transactions(TEST) as tx:
+        rows = (await tx.session.execute(select(Job.status, Job.attempts))).all()
+        reports = await tx.session.scalar(select(func.count(Report.id)))
+    assert [tuple(row) for row in rows] == [(JobStatus.SUCCESS, 1)] * len(ids)
+    assert (reports, len(fake.runs)) == (40, 40)
+    fake.check_all_destroyed()
+
+
+async def test_cancel_destroys_the_run(
+    resources: Resources, world: World, executor: Executor, fake: FakeRunner
+) -> None:
+    (job_id,) = await _submit(resources, world, sleep=60)
+    beating, running = asyncio.create_task(executor.heartbeat()), asyncio.create_task(executor.run_jobs())
+    while not fake.runs or "wait" not in fake.runs[0].calls:
+        await asyncio.sleep(0.01)
+    async with resources.transactions(world.alpha.principals[Role.ANALYZE]) as tx:
+        await jobs.cancel(tx, job_id)
+    await asyncio.wait_for(running, 10)
+    beating.cancel()
+    assert (await _get(resources, job_id)).status is JobStatus.CANCELLED
+    fake.check_all_destroyed()
+
+
+async def _lose(resources: Resources, owner: str) -> None:
+    """Claim as a worker that dies at once."""
+    async with resources.transactions(system(owner)) as tx:
+        assert await scheduling.claim(tx, scheduling.Lease(owner, timedelta(seconds=30))) is not None
+        await tx.session.execute(update(Job).values(lease_until=func.now() - timedelta(seconds=1)))
+
+
+async def test_a_lost_job_goes_back_and_its_late_result_is_refused(
+    resources: Resources, world: World, executor: Executor, fake: FakeRunner
+) -> None:
+    (job_id,) = await _submit(resources, world)
+    await _lose(resources, "dead")
+    assert await sweep(_context(resources, fake)) == 1
+    job = await _get(resources, job_id)
+    assert (job.status, job.losses, job.attempts) == (JobStatus.WAITING, 1, 1)
+    assert await executor.run_jobs() == 1
+    assert (await _get(resources, job_id)).attempts == 2
+
+
+async def test_a_job_that_kills_its_workers_is_quarantined(
+    resources: Resources, world: World, fake: FakeRunner
+) -> None:
+    (job_id,) = await _submit(resources, world)
+    for n in range(MAX_LOSSES):
+        await _lose(resources, f"dead{n}")
+        assert await sweep(_context(resources, fake)) == 1
+    job = await _get(resources, job_id)
+    assert (job.status, job.losses) == (JobStatus.FAILURE, MAX_LOSSES)
+    assert job.error_message == "quarantined: 3 workers died while they ran it"
+
+
+async def test_a_stopping_worker_hands_its_job_back_without_a_loss(
+    resources: Resources, world: World, executor: Executor, fake: FakeRunner
+) -> None:
+    (job_id,) = await _submit(resources, world, sleep=60)
+    running = asyncio.create_task(executor.run_jobs())
+    while not fake.runs or "wait" not in fake.runs[0].calls:
+        await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    job = await _get(resources, job_id)
+    assert (job.status, job.losses) == (JobStatus.WAITING, 0)
+    fake.check_all_destroyed()

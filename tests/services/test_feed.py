@@ -1,0 +1,88 @@
+"""The feed: under concurrent writers and rollbacks everyone sees the same events, none missed and none twice."""
+
+import asyncio
+import contextlib
+import random
+
+import pytest
+
+from cortexql.errors import CursorExpiredError
+from cortexql.events import JobChanged
+from cortexql.models import JobEvent, JobStage, JobStatus
+from cortexql.principal import Role, system
+from cortexql.resources import Resources
+from cortexql.services import submission
+from cortexql.services.feed import Feed
+from cortexql.services.submission import JobRequest, ObservableRequest
+from tests.conftest import World
+
+WRITERS, EVENTS, WATCHERS = 8, 25, 40
+
+
+class _RolledBackError(Exception):
+    pass
+
+
+async def _write(resources: Resources, organization_id: int, job_id: int, dice: random.Random) -> int:
+    written = 0
+    for _ in range(EVENTS):
+        with contextlib.suppress(_RolledBackError):
+            async with resources.transactions(system("writer"), durable=False) as tx:
+                event = JobEvent(
+                    organization_id=organization_id,
+                    job_id=job_id,
+                    status=JobStatus.IN_PROGRESS,
+                    stage=JobStage.RUNNING,
+                )
+                tx.session.add(event)
+                await tx.flush()
+                tx.publish(JobChanged(organization_id))
+                await asyncio.sleep(dice.choice((0, 0, 0.001, 0.005)))
+                if dice.random() < 0.2:
+                    raise _RolledBackError
+            written += 1
+    return written
+
+
+async def test_forty_watchers_see_the_same(resources: Resources, world: World) -> None:
+    principal = world.alpha.principals[Role.ANALYZE]
+    organization_id = principal.organization_id or 0
+    async with resources.transactions(principal) as tx:
+        request = JobRequest([ObservableRequest("ip", "192.0.2.1")], ["Echo_1_0"])
+        done = await submission.submit_one(tx, request, resources.settings)
+    assert done.job is not None
+    feed = Feed(resources.transactions, resources.bus)
+    running = asyncio.create_task(feed.run())
+    dice = random.Random(1)
+    total = asyncio.get_running_loop().create_future()
+
+    async def watch(delay: float) -> list[int]:
+        await asyncio.sleep(delay)
+        seen: list[int] = []
+        async for batch in feed.follow(principal, 0):
+            seen += [happening.seq for happening in batch]
+            if total.done() and len(seen) >= total.result():
+                return seen
+        return seen
+
+    watchers = [asyncio.create_task(watch(dice.random() / 2)) for _ in range(WATCHERS)]
+    writers = [_write(resources, organization_id, done.job.id, random.Random(n)) for n in range(WRITERS)]
+    total.set_result(1 + sum(await asyncio.gather(*writers)))
+    seen = await asyncio.wait_for(asyncio.gather(*watchers), 60)
+    running.cancel()
+    assert all(numbers == list(range(1, total.result() + 1)) for numbers in seen)
+
+
+async def test_resuming_from_any_event_gives_exactly_the_rest(resources: Resources, world: World) -> None:
+    principal = world.alpha.principals[Role.ANALYZE]
+    async with resources.transactions(principal) as tx:
+        observables = [ObservableRequest("ip", f"192.0.2.{n}") for n in range(20)]
+        await submission.submit(tx, JobRequest(observables, ["Echo_1_0"]), resources.settings)
+    feed = Feed(resources.transactions, resources.bus)
+    for after in range(20):
+        async for batch in feed.follow(principal, after):
+            assert [happening.seq for happening in batch] == list(range(after + 1, 21))
+            break
+    with pytest.raises(CursorExpiredError):
+        async for _ in feed.follow(principal, 21):
+            pass
