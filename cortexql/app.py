@@ -25,6 +25,7 @@ from cortexql.principal import system
 from cortexql.resolvers.asgi import GraphQLApp
 from cortexql.resources import Resources, open_resources
 from cortexql.rest.files import download
+from cortexql.rest.routes import routes as cortex_routes
 from cortexql.settings import Settings
 
 log = get_logger(__name__)
@@ -62,6 +63,7 @@ def _routes() -> list[Route | Mount | WebSocketRoute]:
         Route("/graphql", _LateApp("graphql"), methods=None),
         WebSocketRoute("/graphql", _LateApp("graphql")),
         Route("/files/{sha256}", download, methods=["GET"]),
+        *cortex_routes(),
         Route("/healthz", _alive, methods=["GET"]),
         Route("/readyz", _ready, methods=["GET"]),
         Mount("/admin", app=admin),

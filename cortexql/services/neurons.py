@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Select, String, and_, cast, delete, func, or_, select
+from sqlalchemy import ARRAY, ColumnElement, Select, String, and_, any_, delete, func, literal, or_, select
 from sqlalchemy.orm import contains_eager
 from sqlalchemy.sql.base import ExecutableOption
 
@@ -222,7 +222,7 @@ async def configured(tx: Transaction, neurons: Iterable[Neuron]) -> list[Configu
 def takes(data_type: str) -> ColumnElement[bool]:
     """Return the condition that a neuron takes a data type."""
     own = func.coalesce(Neuron.data_types, Definition.data_types, type_=ARRAY(String))
-    return own.any(cast(data_type, String))
+    return literal(data_type) == any_(own)
 
 
 def data_types(neuron: Neuron) -> list[str]:

@@ -1,0 +1,111 @@
+"""What every handler of the shim goes through: the caller, the permission, the fields, and Cortex's errors."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from cortexql.auth.backend import caller_of
+from cortexql.errors import CortexError, ForbiddenError, UnauthenticatedError
+from cortexql.log import get_logger
+from cortexql.principal import Permission, Principal
+from cortexql.resources import Resources
+from cortexql.rest import errors
+from cortexql.rest.fields import Fields, read
+from cortexql.transaction import Transaction
+
+log = get_logger(__name__)
+NO_ROLE = "Insufficient rights to perform this action"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authenticated request."""
+
+    request: Request
+    resources: Resources
+    principal: Principal
+    fields: Fields
+
+    def path(self, name: str) -> str:
+        """Return a part of the path."""
+        return str(self.request.path_params[name])
+
+    def open(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction of the caller."""
+        return self.resources.transactions(self.principal)
+
+    def own_organization(self) -> int:
+        """Return the id of the caller's organization."""
+        if self.principal.organization_id is None:
+            raise UnauthenticatedError
+        return self.principal.organization_id
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def endpoint(handler: Handler, permission: Permission | None = None) -> Endpoint:
+    """Return a handler for callers whose roles grant a permission (None: whoever has authenticated)."""
+
+    async def run(request: Request) -> Response:
+        resources: Resources = request.app.state.resources
+        principal = await caller_of(resources, request)
+        if principal is None:
+            raise UnauthenticatedError
+        if permission is not None and not principal.may(permission):
+            raise ForbiddenError(NO_ROLE)
+        # Outside: a body over the limit is the application's to refuse.
+        fields = await read(request)
+        return await _logged(handler, Call(request, resources, principal, fields))
+
+    return guarded(run)
+
+
+def guarded(run: Endpoint) -> Endpoint:
+    """Return a handler whose errors are told in Cortex's words."""
+
+    async def answer(request: Request) -> Response:
+        started = time.monotonic()
+        try:
+            response = await run(request)
+        except CortexError as error:
+            response = errors.render(error)
+        finally:
+            await request.close()
+        response.headers["Request-Time"] = str(int((time.monotonic() - started) * 1000))
+        return response
+
+    return answer
+
+
+async def _logged(handler: Handler, call: Call) -> Response:
+    try:
+        return await handler(call)
+    except CortexError:
+        raise
+    except Exception:
+        log.exception("rest.unexpected", path=call.request.url.path)
+        return JSONResponse({"type": "InternalError", "message": "internal error"}, 500)
+
+
+def listing(rows: Sequence[dict[str, Any]], total: int | None = None) -> Response:
+    """Return a bare array with the number of all matches in `X-Total`."""
+    return JSONResponse(rows, headers={"X-Total": str(len(rows) if total is None else total)})
+
+
+def no_content() -> Response:
+    """Return 204."""
+    return Response(status_code=204)
+
+
+async def not_found(request: Request) -> Response:
+    """Tell that there is no such route."""
+    return JSONResponse(
+        {"type": "NotFound", "message": f"{request.method} {request.url.path} not found"}, 404
+    )

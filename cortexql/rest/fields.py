@@ -1,0 +1,153 @@
+"""Cortex's request fields: body and query string in one flat map, the query string over the body."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from python_multipart.exceptions import MultipartParseError
+from starlette.datastructures import QueryParams, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from cortexql import attachments
+from cortexql.attachments import Content
+from cortexql.errors import InvalidInputError
+
+_JSON = ("application/json", "text/json")
+_FORM = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
+# json.loads of a deeply nested body would exhaust the stack of whoever handles it next.
+MAX_DEPTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What a request says. JSON values and texts of forms and queries are told apart: a JSON "2" is no number."""
+
+    json: Mapping[str, Any] = field(default_factory=dict)
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    files: Mapping[str, Content] = field(default_factory=dict)
+
+    def __contains__(self, name: str) -> bool:
+        """Say whether the request names the field."""
+        return name in self.texts or name in self.files or name in self.json
+
+    def string(self, name: str) -> str | None:
+        """Return a JSON string, or the one text of that name."""
+        if texts := self.texts.get(name):
+            return texts[0] if len(texts) == 1 else None
+        value = self.json.get(name)
+        return value if isinstance(value, str) and name not in self.files else None
+
+    def strings(self, name: str) -> list[str] | None:
+        """Return a JSON list of strings, or all texts of that name."""
+        if texts := self.texts.get(name):
+            return list(texts)
+        value = self.json.get(name)
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return value
+        return None
+
+    def number(self, name: str) -> int | None:
+        """Return a whole number, cut off."""
+        if texts := self.texts.get(name):
+            return _to_int(texts[0]) if len(texts) == 1 else None
+        value = self.json.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return int(value) if abs(value) < 2**63 else None
+
+    def boolean(self, name: str) -> bool:
+        """Say whether a field is true."""
+        if texts := self.texts.get(name):
+            text = texts[0].lower()
+            return len(texts) == 1 and (text == "true" or _to_int(text) == 1)
+        return self.json.get(name) is True
+
+    def value(self, name: str) -> Any:
+        """Return any JSON value, a text as a string; None where there is none."""
+        if texts := self.texts.get(name):
+            return texts[0] if len(texts) == 1 else list(texts)
+        return self.json.get(name)
+
+    def object(self, name: str) -> dict[str, Any] | None:
+        """Return a JSON object."""
+        value = self.json.get(name)
+        return value if isinstance(value, dict) else None
+
+
+async def read(request: Request) -> Fields:
+    """Read the body by its content type, and the query string.
+
+    Raises:
+        InvalidInputError: the body is not what its content type says, or no JSON object.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    texts = _texts(request.query_params)
+    if kind in _JSON:
+        return Fields(_object(await request.body()), texts)
+    if kind not in (_FORM, _MULTIPART):
+        return Fields({}, texts)
+    try:
+        form = await request.form(max_files=10, max_fields=1000, max_part_size=32 * 2**20)
+    except (HTTPException, MultipartParseError) as error:
+        raise InvalidInputError("the form cannot be read") from error
+    if kind == _FORM:
+        given = {name: [str(v) for v in form.getlist(name)] for name in form}
+        _check_names(given)
+        return Fields({}, {**given, **texts})
+    files = {
+        name: _content(part) for name, part in form.items() if isinstance(part, UploadFile) and part.size
+    }
+    described = form.get("_json")
+    return Fields(_object(described.encode()) if isinstance(described, str) else {}, texts, files)
+
+
+def _texts(query: QueryParams) -> dict[str, list[str]]:
+    return {name: query.getlist(name) for name in query}
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    for name in given:
+        if name.startswith("_"):
+            raise InvalidInputError(f"the field {name[:64]} may not begin with _")
+
+
+def _content(part: UploadFile) -> Content:
+    name = attachments.to_name(part.filename or "")
+    return attachments.from_file(part.file, name, part.content_type or "application/octet-stream")
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError("Invalid Json: the body cannot be read") from error
+    if not isinstance(value, dict):
+        raise InvalidInputError("Invalid Json: an object is expected")
+    if _depth_exceeds(value, MAX_DEPTH):
+        raise InvalidInputError("Invalid Json: it is nested too deeply")
+    return value
+
+
+def _depth_exceeds(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _to_int(text: str) -> int | None:
+    try:
+        number = int(text) if len(text) < 20 else None
+    except ValueError:
+        return None
+    return number if number is not None and abs(number) < 2**63 else None

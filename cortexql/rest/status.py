@@ -1,0 +1,46 @@
+"""What the instance is and how it does: status, health, alerts."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from cortexql import __version__
+from cortexql.models import NeuronType
+from cortexql.principal import system
+from cortexql.resources import Resources
+from cortexql.rest.edge import Call
+from cortexql.services import details, health
+
+# Clients look at this version to know what the server can do.
+COMPATIBLE_VERSION = "4.1.0-1"
+_ALERTS = {NeuronType.ANALYZER: "ObsoleteAnalyzers", NeuronType.RESPONDER: "ObsoleteResponders"}
+
+
+async def status(request: Request) -> Response:
+    """Tell versions and capabilities, to everybody."""
+    del request
+    return JSONResponse(
+        {
+            "versions": {"Cortex": COMPATIBLE_VERSION, "CortexQL": __version__},
+            "config": {
+                "protectDownloadsWith": "malware",
+                "authType": ["key", "local"],
+                "capabilities": ["authByKey", "changePassword", "setPassword"],
+                "ssoAutoLogin": False,
+            },
+        }
+    )
+
+
+async def healthy(request: Request) -> Response:
+    """Tell whether the instance works, to everybody: no details."""
+    resources: Resources = request.app.state.resources
+    async with resources.transactions(system("health")) as tx:
+        parts = await health.check(tx, resources.redis.ping)
+    return JSONResponse({"status": health.worst(parts).value.upper()})
+
+
+async def alert(call: Call) -> Response:
+    """Tell of which kinds the organization has neurons that no catalogue offers any more."""
+    async with call.open() as tx:
+        kinds = await details.obsolete_kinds(tx)
+    return JSONResponse([name for kind, name in _ALERTS.items() if kind in kinds])

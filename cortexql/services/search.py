@@ -1,0 +1,262 @@
+"""Free searches of jobs, neurons, artifacts, users and organizations, by any condition, order and range.
+
+For clients of Cortex, whose lists are cut by position and not by cursor.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    String,
+    case,
+    cast,
+    extract,
+    func,
+    select,
+)
+from sqlalchemy.orm import contains_eager
+
+from cortexql.errors import InvalidInputError
+from cortexql.models import (
+    Artifact,
+    Attachment,
+    Definition,
+    Job,
+    JobStatus,
+    Neuron,
+    NeuronType,
+    Observable,
+    Organization,
+    OrganizationStatus,
+    Report,
+    User,
+    UserStatus,
+)
+from cortexql.principal import Permission
+from cortexql.services import jobs
+from cortexql.services.conditions import Condition, Everything, Kind, Searchable, Vocabulary
+from cortexql.transaction import Transaction
+
+Row = TypeVar("Row")
+_LARGEST = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What to look for. `order`: field names, each with True for descending. `limit` None: all."""
+
+    condition: Condition = field(default_factory=Everything)
+    order: Sequence[tuple[str, bool]] = ()
+    offset: int = 0
+    limit: int | None = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[Row]):
+    """The rows of the range, and how many there are in all."""
+
+    rows: Sequence[Row]
+    total: int
+
+
+async def find_jobs(tx: Transaction, search: Search, *, deleted: bool = False) -> Found[Job]:
+    """Find jobs, the newest first; deleted ones on demand."""
+    tx.principal.require(Permission.READ)
+    query = select(Job).join(Observable, Observable.id == Job.observable_id, isouter=True)
+    query = query.join(Attachment, Attachment.id == Observable.attachment_id, isouter=True)
+    query = query.join(Organization, Organization.id == Job.organization_id)
+    if not deleted:
+        query = query.where(jobs.not_deleted())
+    return await _find(tx, query, _JOBS, search, [Job.created_at.desc(), Job.id.desc()])
+
+
+async def find_neurons(tx: Transaction, kind: NeuronType, search: Search) -> Found[Neuron]:
+    """Find neurons of the caller's own organization, by name, with their definitions."""
+    tx.principal.require(Permission.READ)
+    query = select(Neuron).join(Neuron.definition).options(contains_eager(Neuron.definition))
+    query = query.join(Organization, Organization.id == Neuron.organization_id)
+    query = query.where(Neuron.type == kind, Neuron.organization_id == tx.principal.organization_id)
+    return await _find(tx, query, _NEURONS, search, [Neuron.name.asc(), Neuron.id.asc()])
+
+
+async def find_artifacts(tx: Transaction, job_id: int, search: Search) -> Found[Artifact]:
+    """Find artifacts of a job's report, in the neuron's order."""
+    tx.principal.require(Permission.READ)
+    query = select(Artifact).join(Report, Report.id == Artifact.report_id).where(Report.job_id == job_id)
+    query = query.join(Attachment, Attachment.id == Artifact.attachment_id, isouter=True)
+    return await _find(tx, query, _ARTIFACTS, search, [Artifact.id.asc()])
+
+
+async def find_users(tx: Transaction, search: Search, organization: str | None = None) -> Found[User]:
+    """Find visible users, by login; of one organization on demand."""
+    tx.principal.require(Permission.USER_MANAGE)
+    query = select(User).join(Organization, Organization.id == User.organization_id)
+    if organization is not None:
+        query = query.where(Organization.name == organization)
+    return await _find(tx, query, _USERS, search, [User.login.asc()])
+
+
+async def find_organizations(tx: Transaction, search: Search) -> Found[Organization]:
+    """Find organizations, by name."""
+    tx.principal.require(Permission.INSTANCE_MANAGE)
+    return await _find(tx, select(Organization), _ORGANIZATIONS, search, [Organization.name.asc()])
+
+
+async def _find(
+    tx: Transaction,
+    query: Select[tuple[Row]],
+    vocabulary: Vocabulary,
+    search: Search,
+    default: Sequence[ColumnElement[Any]],
+) -> Found[Row]:
+    if not 0 <= search.offset <= _LARGEST:
+        raise InvalidInputError("the range is out of bounds")
+    query = query.where(vocabulary.compile(search.condition))
+    total = (await tx.session.scalars(select(func.count()).select_from(query.subquery()))).one()
+    order = [*_order(vocabulary, search.order), *default]
+    rows = await tx.session.scalars(query.order_by(*order).offset(search.offset).limit(search.limit))
+    return Found(rows.all(), total)
+
+
+def _order(vocabulary: Vocabulary, wanted: Sequence[tuple[str, bool]]) -> list[ColumnElement[Any]]:
+    known = [(vocabulary.fields.get(name), descending) for name, descending in wanted]
+    return [
+        found.column.desc().nulls_last() if descending else found.column.asc().nulls_last()
+        for found, descending in known
+        if found is not None
+    ]
+
+
+def _fields(keywords: Mapping[str, Any], **others: Mapping[str, Any]) -> Vocabulary:
+    found = {name: Searchable(column) for name, column in keywords.items()}
+    for kind, columns in others.items():
+        found |= {name: Searchable(column, Kind(kind)) for name, column in columns.items()}
+    return Vocabulary(found)
+
+
+def _entity(kind: str, id_: Any) -> dict[str, Any]:
+    return {"id": id_, "_id": id_, "_type": cast(func.concat(kind), String)}
+
+
+def _attachment() -> dict[str, Any]:
+    return {
+        "attachment": Attachment.sha256,
+        "attachment.id": Attachment.sha256,
+        "attachment.contentType": Attachment.content_type,
+        "attachment.hashes": Attachment.sha256,
+    }
+
+
+def _minutes(column: Any) -> ColumnElement[Any]:
+    return extract("epoch", column) / 60
+
+
+def _names(pairs: Mapping[str, Any]) -> dict[str, Any]:
+    return {alias: column for name, column in pairs.items() for alias in (f"worker{name}", f"analyzer{name}")}
+
+
+# A cancelled job is a failed one to clients of Cortex.
+_STATUS = case(
+    {
+        JobStatus.WAITING: "Waiting",
+        JobStatus.IN_PROGRESS: "InProgress",
+        JobStatus.SUCCESS: "Success",
+        JobStatus.DELETED: "Deleted",
+    },
+    value=Job.status,
+    else_="Failure",
+)
+_JOBS = _fields(
+    {
+        **_entity("job", cast(Job.id, String)),
+        **_names({"Id": Job.worker_id, "Name": Job.neuron_name, "DefinitionId": Job.definition_id}),
+        **_attachment(),
+        "attachment.name": Job.filename,
+        "organization": Organization.name,
+        "type": cast(Job.type, String),
+        "status": _STATUS,
+        "dataType": Job.data_type,
+        "data": Observable.data,
+        "label": Job.label,
+        "createdBy": Job.created_by,
+    },
+    text={"message": Job.message, "errorMessage": Job.error_message},
+    number={"tlp": Job.tlp, "pap": Job.pap},
+    date={
+        "date": Job.created_at,
+        "createdAt": Job.created_at,
+        "startDate": Job.started_at,
+        "endDate": Job.ended_at,
+    },
+)
+_NEURONS = _fields(
+    {
+        **_entity("worker", Neuron.worker_id),
+        **_names({"DefinitionId": Definition.definition_id}),
+        "name": Neuron.name,
+        "version": Definition.version,
+        "baseConfig": Definition.base_config,
+        "type": cast(Neuron.type, String),
+        "organization": Organization.name,
+        "_parent": Organization.name,
+    },
+    text={
+        "description": Definition.description,
+        "author": Definition.author,
+        "url": Definition.url,
+        "license": Definition.license,
+        "command": Definition.command,
+        "dockerImage": Definition.docker_image,
+    },
+    number={"jobCache": _minutes(Neuron.freshness), "jobTimeout": _minutes(Neuron.job_timeout)},
+    date={"createdAt": Neuron.enabled_at},
+    list={"dataTypeList": func.coalesce(Neuron.data_types, Definition.data_types, type_=ARRAY(String))},
+)
+_ARTIFACTS = _fields(
+    {
+        **_entity("artifact", cast(Artifact.id, String)),
+        **_attachment(),
+        "attachment.name": Artifact.filename,
+        "dataType": Artifact.data_type,
+        "data": Artifact.data,
+        "_parent": cast(Artifact.report_id, String),
+    },
+    text={"message": Artifact.message},
+    number={"tlp": cast(Artifact.tlp, Integer)},
+    list={"tags": Artifact.tags},
+)
+_USERS = Vocabulary(
+    {
+        **_fields(
+            {
+                **_entity("user", User.login),
+                "login": User.login,
+                "name": User.name,
+                "organization": Organization.name,
+            },
+            date={"createdAt": User.created_at},
+            list={"roles": User.roles},
+        ).fields,
+        "status": Searchable(User.status, known={"Ok": UserStatus.ACTIVE, "Locked": UserStatus.LOCKED}),
+    }
+)
+_ORGANIZATIONS = Vocabulary(
+    {
+        **_fields(
+            {**_entity("organization", Organization.name), "name": Organization.name},
+            text={"description": Organization.description},
+            number={"number": cast(Organization.id, BigInteger)},
+            date={"createdAt": Organization.created_at},
+        ).fields,
+        "status": Searchable(
+            Organization.status,
+            known={"Active": OrganizationStatus.ACTIVE, "Locked": OrganizationStatus.LOCKED},
+        ),
+    }
+)
