@@ -5,7 +5,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Route, Router
 
 from cortexql.admin.errors import show_cortex_error, show_http_error
-from cortexql.admin.pages import home, sessions
+from cortexql.admin.pages import home, jobs, sessions
 from cortexql.admin.visit import Handler, console
 from cortexql.errors import CortexError
 
@@ -25,6 +25,11 @@ _ROUTES = [
     Route("/theme", sessions.choose_theme, methods=["POST"]),
     _get("/", home.show),
     _get("/health", home.show_health),
+    _get("/jobs", jobs.list_jobs),
+    _get("/jobs/{id:int}", jobs.show),
+    _get("/jobs/{id:int}/report.json", jobs.download),
+    _post("/jobs/{id:int}/cancel", jobs.cancel),
+    _post("/jobs/{id:int}/delete", jobs.delete),
 ]
 
 # An application of its own would hide the outer one's state; the middleware alone makes errors pages here.

@@ -80,6 +80,7 @@ def _environment_of(folder: Path) -> Environment:
     environment.filters |= {
         "ago": ago,
         "length": length,
+        "length_of": len,
         "moment": moment_text,
         "size": size_text,
         "as_json": _json,

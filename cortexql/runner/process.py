@@ -150,9 +150,11 @@ def reap(jobs_dir: Path) -> int:
     """Kill what dead workers of this host left running, remove their folders; return how many there were."""
     count = 0
     for owner in owners.list_dead(jobs_dir):
-        for pid_file in owner.glob(f"*/{_PID_FILE}"):
-            _kill_recorded(pid_file)
-            count += 1
+        # An owner that gives its folder up in order removes it meanwhile: then there is nothing to reap.
+        with contextlib.suppress(FileNotFoundError):
+            for pid_file in list(owner.glob(f"*/{_PID_FILE}")):
+                _kill_recorded(pid_file)
+                count += 1
         Workspace(owner).remove()
     return count
 
