@@ -128,6 +128,8 @@ def create_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
         pool_size=pool_size,
         max_overflow=20,
         pool_pre_ping=True,
+        # An error carries its statement into the log, but no observable and no secret.
+        hide_parameters=True,
         connect_args={"server_settings": {"jit": "off", "application_name": "cortexql", "timezone": "UTC"}},
     )
 

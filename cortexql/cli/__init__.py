@@ -2,8 +2,8 @@
 
 import sys
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from cortexql.cli import administration, analyze, demo, servers
 from cortexql.cli.running import CommandError
@@ -32,19 +32,22 @@ def main() -> None:
 def _run() -> int:
     try:
         return app(standalone_mode=False) or 0
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         return error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
-        return 2
-    except click.ClickException as error:
-        return _fail(error.format_message(), 2)
-    except (click.Abort, KeyboardInterrupt):
+    except TyperException as error:
+        return _fail_usage(error)
+    except (typer.Abort, KeyboardInterrupt):
         return 130
     except (CommandError, CortexError, EmbeddedError, ConfigurationError) as error:
         return _fail(str(error), 1)
     except OSError as error:
         return _fail(f"{type(error).__name__}: {error}", 1)
+
+
+def _fail_usage(error: TyperException) -> int:
+    # Typer brings its own copy of Click, whose classes are private. Without a command it has printed the whole help.
+    is_help = type(error).__name__ == "NoArgsIsHelpError"
+    return _fail("give a command" if is_help else error.format_message(), 2)
 
 
 def _fail(message: str, code: int) -> int:
