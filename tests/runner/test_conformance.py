@@ -25,8 +25,6 @@ from tests.runner.conformance import (
     with_file,
 )
 
-pytest_plugins = ["tests.parts.fixtures"]
-
 DOCKER = pytest.param("docker", marks=pytest.mark.parts)
 ODD_NAMES = ["attachment8123", "-rf", "két fájl", "a\nb", ".hidden", "x" * 200, "日" * 80]
 

@@ -30,7 +30,6 @@ from tests.runner.conformance import (
     with_file,
 )
 
-pytest_plugins = ["tests.parts.fixtures"]
 pytestmark = pytest.mark.parts
 
 PROJECT = Path(__file__).parents[2]
@@ -62,6 +61,19 @@ def candidate(tmp_path: Path, docker_engine: DockerEngine) -> Iterator[Candidate
     with docker_candidate(tmp_path, docker_engine) as candidate:
         yield candidate
         assert candidate.list_left() == []
+
+
+@contextmanager
+def owner(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a worker of another process, and yield it once its neurons run."""
+    command = [sys.executable, "-c", OWNER, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            yield process
+        finally:
+            process.kill()
 
 
 async def test_hardening_is_seen_from_inside(candidate: Candidate) -> None:
@@ -331,14 +343,10 @@ async def test_engine_killed_while_the_neuron_runs_is_gone(tmp_path: Path) -> No
 
 
 async def test_remains_of_a_killed_worker_are_reaped(docker_engine: DockerEngine, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", OWNER, docker_engine.url, str(tmp_path)]
     with closing(connect(docker_engine.url)) as client:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as owner:
-            assert owner.stdout is not None
-            assert owner.stdout.readline() == "up\n"
+        with owner(docker_engine.url, str(tmp_path)):
             assert reap(client, tmp_path) == 0
             assert reap(client, tmp_path / "other") == 0
-            owner.kill()
         assert len(list_containers(docker_engine, tmp_path)) == 3
         assert reap(client, tmp_path / "other") == 0
         assert reap(client, tmp_path) == 3

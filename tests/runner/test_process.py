@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,19 @@ def candidate(tmp_path: Path) -> Iterator[Candidate]:
     with process_candidate(tmp_path) as candidate:
         yield candidate
         assert candidate.list_left() == []
+
+
+@contextmanager
+def owner(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a worker of another process, and yield it once its neurons run."""
+    command = [sys.executable, "-c", OWNER, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            yield process
+        finally:
+            process.kill()
 
 
 async def is_true_soon(condition: Callable[[], bool], seconds: float = 10) -> bool:
@@ -205,14 +219,9 @@ async def test_bundled_neuron_runs_by_our_python(candidate: Candidate) -> None:
 
 async def test_remains_of_a_killed_worker_are_reaped(tmp_path: Path) -> None:
     jobs_dir = tmp_path / "jobs"
-    with subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=PROJECT
-    ) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "up\n"
+    with owner(str(tmp_path)):
         assert reap(jobs_dir) == 0
-        assert len(list_processes(jobs_dir)) == 4
-        owner.kill()
+        assert await is_true_soon(lambda: len(list_processes(jobs_dir)) == 4)
     assert reap(jobs_dir) == 2
     assert await is_true_soon(lambda: list_processes(jobs_dir) == [])
     assert list(jobs_dir.iterdir()) == []
