@@ -5,7 +5,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: up demo test test-quick test-deps check clean
+.PHONY: up demo test test-quick test-deps check bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,9 @@ check: $(VENV)/.tested
 	$(BIN)/lint-imports
 	$(BIN)/djlint --check --quiet cortexql
 	$(BIN)/cortexql schema | diff cortexql/schema/schema.graphql -
+
+bench: $(VENV)/.tested
+	$(BIN)/python -m bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
