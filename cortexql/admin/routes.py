@@ -5,7 +5,18 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Route, Router
 
 from cortexql.admin.errors import show_cortex_error, show_http_error
-from cortexql.admin.pages import home, jobs, sessions
+from cortexql.admin.pages import (
+    account,
+    analyses,
+    catalog,
+    home,
+    jobs,
+    neurons,
+    organizations,
+    quotas,
+    sessions,
+    users,
+)
 from cortexql.admin.visit import Handler, console
 from cortexql.errors import CortexError
 
@@ -30,6 +41,34 @@ _ROUTES = [
     _get("/jobs/{id:int}/report.json", jobs.download),
     _post("/jobs/{id:int}/cancel", jobs.cancel),
     _post("/jobs/{id:int}/delete", jobs.delete),
+    _get("/analyses", analyses.show),
+    _post("/analyses", analyses.submit),
+    _post("/analyses/preview", analyses.preview),
+    _get("/catalog", catalog.list_definitions),
+    _post("/catalog/refresh", catalog.refresh),
+    _get("/catalog/{definition_id}/enable", catalog.show_enable),
+    _post("/catalog/{definition_id}/enable", catalog.enable),
+    _get("/neurons", neurons.list_neurons),
+    _get("/neurons/{id:int}", neurons.show),
+    _post("/neurons/{id:int}", neurons.update),
+    _post("/neurons/{id:int}/upgrade", neurons.upgrade),
+    _post("/neurons/{id:int}/disable", neurons.disable),
+    _get("/organizations", organizations.list_organizations),
+    _post("/organizations", organizations.create),
+    _post("/organizations/{name}", organizations.update),
+    _get("/users", users.list_users),
+    _post("/users", users.create),
+    _get("/users/{login}", users.show),
+    _post("/users/{login}", users.update),
+    _post("/users/{login}/status", users.set_status),
+    _post("/users/{login}/password", users.set_password),
+    _post("/users/{login}/key", users.renew_key),
+    _post("/users/{login}/revoke", users.revoke_keys),
+    _get("/quotas", quotas.list_quotas),
+    _post("/quotas", quotas.set_limit),
+    _get("/account", account.show),
+    _post("/account/password", account.set_password),
+    _post("/account/key", account.renew_key),
 ]
 
 # An application of its own would hide the outer one's state; the middleware alone makes errors pages here.

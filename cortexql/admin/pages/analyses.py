@@ -1,0 +1,186 @@
+"""New analyses: many observables and files at once, their types guessed, each pair accepted or refused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from starlette.responses import Response
+
+from cortexql import attachments, guess
+from cortexql.admin.visit import Visit, to_int
+from cortexql.errors import CortexError, InvalidInputError
+from cortexql.models import Neuron, NeuronType
+from cortexql.principal import Permission
+from cortexql.services import neurons, submission
+from cortexql.services.page import MAX_SIZE, PageRequest
+from cortexql.services.submission import FILE, JobRequest, ObservableRequest, Submission
+from cortexql.transaction import Transaction
+
+_MAX_LINES = 1000
+_DEFAULT_LEVEL = "2"
+# What the guess may give, and what an analyst may mean instead.
+_TYPES = (
+    "domain",
+    "fqdn",
+    "ip",
+    "url",
+    "hash",
+    "mail",
+    "mail-subject",
+    "filename",
+    "user-agent",
+    "registry",
+    "uri_path",
+    "regexp",
+    "autonomous-system",
+    "cve",
+    "other",
+)
+
+
+@dataclass(slots=True)
+class _Result:
+    """What became of a form: submissions, each with the name of its observable."""
+
+    answers: list[tuple[str, Submission]] = field(default_factory=list)
+    unanswered: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def job_ids(self) -> list[int]:
+        return list(dict.fromkeys(item.job.id for _, item in self.answers if item.job is not None))
+
+    @property
+    def refused(self) -> list[tuple[str, Submission]]:
+        return [(name, item) for name, item in self.answers if item.error is not None]
+
+
+async def show(visit: Visit) -> Response:
+    """Show the empty form."""
+    visit.principal.require(Permission.JOB_SUBMIT)
+    return await _form(visit)
+
+
+async def preview(visit: Visit) -> Response:
+    """Show what each pasted line is taken for; every guess can be changed."""
+    visit.principal.require(Permission.JOB_SUBMIT)
+    return visit.page("analyses/_preview.html", lines=_lines(visit), types=_all_types(visit))
+
+
+async def submit(visit: Visit) -> Response:
+    """Submit the form; to the job, or to the list of jobs, unless something was refused."""
+    visit.principal.require(Permission.JOB_SUBMIT)
+    try:
+        result = await _submit(visit)
+    except CortexError as error:
+        return await _form(visit, error=error.message, status=error.status)
+    if result.refused or result.unanswered:
+        return await _form(visit, result=result, status=200 if result.job_ids else 422)
+    if len(result.job_ids) == 1:
+        return visit.to(f"/jobs/{result.job_ids[0]}")
+    return visit.to("/jobs", ids=",".join(map(str, result.job_ids)))
+
+
+async def _submit(visit: Visit) -> _Result:
+    observables = _observables(visit)
+    if not observables:
+        raise InvalidInputError("paste an observable, or choose a file")
+    chosen = {to_int(value, "analyzer") for value in visit.all_given("analyzer")}
+    result = _Result()
+    async with visit.open() as tx:
+        enabled = await _analyzers(tx)
+        for data_type in dict.fromkeys(observable.data_type for observable in observables):
+            group = [observable for observable in observables if observable.data_type == data_type]
+            takers = [n.id for n in enabled if _takes(n, data_type) and (not chosen or n.id in chosen)]
+            await _submit_group(visit, tx, group, takers, result)
+    return result
+
+
+async def _submit_group(
+    visit: Visit,
+    tx: Transaction,
+    group: Sequence[ObservableRequest],
+    takers: Sequence[int],
+    result: _Result,
+) -> None:
+    if not takers:
+        result.unanswered += [(_name(observable), observable.data_type) for observable in group]
+        return
+    request = JobRequest(
+        observables=group,
+        neurons=list(takers),
+        label=visit.given("label") or None,
+        max_age=timedelta(0) if visit.given("again") else None,
+    )
+    done = await submission.submit(tx, request, visit.resources.settings)
+    result.answers += [(_name(group[item.observable]), item) for item in done]
+
+
+def _observables(visit: Visit) -> list[ObservableRequest]:
+    tlp, pap = (to_int(visit.given(name) or _DEFAULT_LEVEL, name) for name in ("tlp", "pap"))
+    message = visit.given("message")
+    values = [
+        ObservableRequest(data_type, data=data, tlp=tlp, pap=pap, message=message)
+        for data, data_type in _lines(visit)
+    ]
+    files = [
+        ObservableRequest(
+            FILE,
+            file=attachments.from_file(upload.file, upload.filename or "", upload.content_type or ""),
+            tlp=tlp,
+            pap=pap,
+            message=message,
+        )
+        for upload in visit.files("files")
+    ]
+    return values + files
+
+
+def _lines(visit: Visit) -> list[tuple[str, str]]:
+    """Return the pasted observables, refanged, each once, with the type that was guessed or chosen."""
+    lines = [line for line in visit.given("observables").splitlines() if line.strip()]
+    if len(lines) > _MAX_LINES:
+        raise InvalidInputError(f"paste at most {_MAX_LINES} observables at once, not {len(lines)}")
+    chosen = dict(zip(visit.all_given("data"), visit.all_given("data_type"), strict=False))
+    values = dict.fromkeys(guess.refang(line) for line in lines)
+    return [(value, chosen.get(value) or guess.data_type(value)) for value in values if value]
+
+
+def _name(observable: ObservableRequest) -> str:
+    return observable.file.name if observable.file else observable.data or ""
+
+
+def _takes(neuron: Neuron, data_type: str) -> bool:
+    return data_type in neurons.data_types(neuron)
+
+
+def _all_types(visit: Visit) -> list[str]:
+    return list(dict.fromkeys([*_TYPES, *visit.all_given("data_type")]))
+
+
+async def _analyzers(tx: Transaction) -> list[Neuron]:
+    """Return every enabled analyzer, by name."""
+    found: list[Neuron] = []
+    after: str | None = None
+    while True:
+        page = await neurons.list_page(tx, NeuronType.ANALYZER, PageRequest(first=MAX_SIZE, after=after))
+        found += page.rows
+        if not page.has_next:
+            return found
+        after = page.cursors[-1]
+
+
+async def _form(
+    visit: Visit, *, result: _Result | None = None, error: str = "", status: int = 200
+) -> Response:
+    async with visit.open() as tx:
+        analyzers = await _analyzers(tx)
+    return visit.page(
+        "analyses/new.html",
+        status=status,
+        analyzers=[(neuron, neurons.data_types(neuron)) for neuron in analyzers],
+        chosen=set(visit.all_given("analyzer")),
+        lines=_lines(visit) if not error else [],
+        types=_all_types(visit),
+        result=result,
+        error=error,
+    )

@@ -1,0 +1,92 @@
+"""The catalogue: what can be enabled, and reading it again."""
+
+from starlette.responses import Response
+
+from cortexql.admin import configuring
+from cortexql.admin.pages.owners import organization_names
+from cortexql.admin.visit import Visit
+from cortexql.errors import CortexError, InvalidInputError
+from cortexql.models import NeuronType
+from cortexql.principal import Permission
+from cortexql.services import configuration, definitions, neurons
+
+_PAGE = 50
+
+
+async def list_definitions(visit: Visit) -> Response:
+    """List what the catalogues offer, and where the visitor's organization has it enabled."""
+    return await _list(visit)
+
+
+async def refresh(visit: Visit) -> Response:
+    """Read every source again, and tell what it brought, entry by entry."""
+    resources = visit.resources
+    done = await definitions.refresh_all(resources.transactions, resources.settings, visit.principal)
+    return await _list(visit, done)
+
+
+async def show_enable(visit: Visit) -> Response:
+    """Show the form that enables a definition."""
+    return await _form(visit)
+
+
+async def enable(visit: Visit) -> Response:
+    """Enable a definition with what was filled in."""
+    async with visit.open() as tx:
+        definition = await definitions.get(tx, visit.request.path_params["definition_id"])
+    items = configuration.all_items(definition)
+    try:
+        new = neurons.NewNeuron(
+            definition.definition_id,
+            name=visit.given("name") or None,
+            configuration=configuring.read(items, visit.form),
+            organization=visit.given("organization") or None,
+        )
+        async with visit.open() as tx:
+            neuron = await neurons.enable(tx, new, visit.resources.cipher)
+    except CortexError as error:
+        return await _form(visit, error)
+    return visit.to(f"/neurons/{neuron.id}", done="enabled")
+
+
+async def _list(visit: Visit, refreshed: definitions.Refresh | None = None) -> Response:
+    filters = {name: value for name in ("search", "type") if (value := visit.asked(name))}
+    async with visit.open() as tx:
+        page = await definitions.list_page(
+            tx, _kind(filters.get("type")), filters.get("search"), visit.page_request(_PAGE)
+        )
+        enabled = await neurons.list_by_definition(tx, [row.id for row in page.rows])
+    named = {row.id: [n for n in enabled if n.definition_pk == row.id] for row in page.rows}
+    return visit.page(
+        "catalog/list.html",
+        partial="catalog/_refreshed.html" if refreshed else "catalog/_table.html",
+        page=page,
+        filters=filters,
+        enabled=named,
+        refreshed=refreshed,
+    )
+
+
+async def _form(visit: Visit, error: CortexError | None = None) -> Response:
+    visit.principal.require(Permission.NEURON_MANAGE)
+    async with visit.open() as tx:
+        definition = await definitions.get(tx, visit.request.path_params["definition_id"])
+        owners = await organization_names(tx) if visit.may("instance_manage") else []
+    items = configuration.all_items(definition)
+    return visit.page(
+        "catalog/enable.html",
+        status=error.status if error else 200,
+        definition=definition,
+        owners=owners,
+        fields=configuring.fields(items, {}, set(), visit.form, error),
+        error=error.message if error else "",
+    )
+
+
+def _kind(given: str | None) -> NeuronType | None:
+    if given is None:
+        return None
+    try:
+        return NeuronType(given)
+    except ValueError as error:
+        raise InvalidInputError("there are analyzers and responders", field=("type",)) from error

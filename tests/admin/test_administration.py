@@ -1,0 +1,144 @@
+"""Administration in the console: secrets go in and never out, keys are shown once, refusals stay by the form."""
+
+import re
+
+import httpx
+
+from cortexql.models import Neuron
+from cortexql.principal import Role
+from cortexql.resources import Resources
+from cortexql.services import credentials, neurons, quotas
+from tests.admin.test_console import PASSWORD, SAME, signed_in
+from tests.conftest import World
+
+SECRET = "s3cret-of-echo"
+KEY = re.compile(r'<code class="secret-once">([^<]+)</code>')
+
+
+async def read_neuron(resources: Resources, world: World, neuron_id: int) -> Neuron:
+    async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
+        return await neurons.get(tx, neuron_id)
+
+
+async def test_a_definition_is_enabled_changed_and_disabled_and_its_secret_never_shown(
+    url: str, world: World, resources: Resources
+) -> None:
+    form = {"name": "Second", "item:greeting": "hi", "item:api_key": SECRET, "item:limit": "7"}
+    form |= {"item:verbose": "true", "item:labels": "a\r\n\r\nb"}
+    async with signed_in(url, resources, "orgadmin@alpha") as client:
+        answer = await client.post("/admin/catalog/Echo_1_0/enable", data=form)
+        assert answer.status_code == 303
+        address = answer.headers["location"].partition("?")[0]
+        neuron_id = int(address.rpartition("/")[2])
+        stored = await read_neuron(resources, world, neuron_id)
+        assert stored.configuration == {"greeting": "hi", "limit": 7, "verbose": True, "labels": ["a", "b"]}
+        assert list(stored.secrets) == ["api_key"]
+        page = (await client.get(address)).text
+        assert SECRET not in page
+        assert "Set; leave blank to keep it" in page
+        change = {"name": "Second", "item:greeting": "", "item:api_key": "", "item:limit": "8"}
+        assert (await client.post(address, data=change)).status_code == 303
+        kept = await read_neuron(resources, world, neuron_id)
+        assert kept.configuration == {"limit": 8, "verbose": True, "labels": ["a", "b"]}
+        assert kept.secrets == stored.secrets
+        wrong = await client.post(address, data={"item:limit": "many", "item:api_key": SECRET})
+        assert wrong.status_code == 400
+        assert "limit is a number" in wrong.text
+        assert SECRET not in wrong.text
+        await client.post(address, data={"clear:api_key": "1"})
+        assert (await read_neuron(resources, world, neuron_id)).secrets == {}
+        assert (await client.post(f"{address}/disable")).status_code == 303
+        assert (await client.get(address)).status_code == 404
+
+
+async def test_an_orgadmin_of_another_organization_reaches_no_neuron(
+    url: str, world: World, resources: Resources
+) -> None:
+    address = f"/admin/neurons/{world.alpha.neuron.id}"
+    async with signed_in(url, resources, "orgadmin@beta") as client:
+        assert (await client.get(address)).status_code == 404
+        for action in ("", "/disable", "/upgrade"):
+            assert (await client.post(address + action)).status_code == 404
+    async with signed_in(url, resources, "analyze@alpha") as client:
+        assert (await client.get(address)).status_code == 200
+        assert (await client.post(f"{address}/disable")).status_code == 403
+    assert (await read_neuron(resources, world, world.alpha.neuron.id)).name == "Echo_1_0"
+
+
+async def test_the_catalogue_is_refreshed_by_who_may(url: str, world: World, resources: Resources) -> None:
+    async with signed_in(url, resources, "analyze@alpha") as client:
+        assert (await client.post("/admin/catalog/refresh")).status_code == 403
+    async with signed_in(url, resources, "orgadmin@alpha") as client:
+        answer = await client.post("/admin/catalog/refresh", headers={"HX-Request": "true"})
+        assert answer.status_code == 200
+        assert "0 changed, 10 as before, 0 invalid" in answer.text
+        assert "<html" not in answer.text
+        found = await client.get("/admin/catalog?search=mail&type=analyzer")
+        assert "MailParser" in found.text
+        assert "Yara" not in found.text
+
+
+async def test_a_user_is_created_given_a_key_that_is_shown_once_and_locked(
+    url: str, world: World, resources: Resources
+) -> None:
+    form = {"login": "New@alpha", "name": "New", "roles": ["read", "analyze"], "password": PASSWORD}
+    async with signed_in(url, resources, "orgadmin@alpha") as client:
+        assert (await client.post("/admin/users", data=form)).status_code == 303
+        again = await client.post("/admin/users", data=form)
+        assert (again.status_code, "the login new@alpha is taken" in again.text) == (409, True)
+        forbidden = await client.post("/admin/users", data={**form, "login": "x", "roles": ["superadmin"]})
+        assert forbidden.status_code == 403
+        shown = KEY.search((await client.post("/admin/users/new@alpha/key")).text)
+        assert shown is not None
+        principal = await credentials.principal_of_key(resources.transactions, shown[1])
+        assert (principal.login, principal.roles) == ("new@alpha", frozenset({Role.READ, Role.ANALYZE}))
+        assert shown[1] not in (await client.get("/admin/users/new@alpha")).text
+        locked = await client.post("/admin/users/new@alpha/status", data={"status": "locked"})
+        assert locked.status_code == 303
+        async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {shown[1]}"}) as other:
+            assert (await other.get("/admin/")).status_code == 303
+        own = await client.post("/admin/users/orgadmin@alpha/status", data={"status": "locked"})
+        assert (own.status_code, "nobody changes the own roles or status" in own.text) == (403, True)
+
+
+async def test_the_own_password_is_changed_with_the_present_one_and_other_sessions_end(
+    url: str, world: World, resources: Resources
+) -> None:
+    new = "another horse battery"
+    async with (
+        signed_in(url, resources, "read@alpha") as client,
+        httpx.AsyncClient(base_url=url, headers=SAME) as elsewhere,
+    ):
+        elsewhere.cookies.update(client.cookies)
+        form = {"present": "wrong wrong", "password": new, "repeated": new}
+        refused = await client.post("/admin/account/password", data=form)
+        assert (refused.status_code, "not your present password" in refused.text) == (400, True)
+        done = await client.post("/admin/account/password", data={**form, "present": PASSWORD})
+        assert done.status_code == 303
+        assert (await client.get("/admin/account")).status_code == 200
+        assert (await elsewhere.get("/admin/account")).status_code == 303
+
+
+async def test_organizations_are_for_superadmins(url: str, world: World, resources: Resources) -> None:
+    async with signed_in(url, resources, "root") as client:
+        created = await client.post("/admin/organizations", data={"name": "gamma", "description": "third"})
+        assert created.status_code == 303
+        assert "gamma" in (await client.get("/admin/organizations")).text
+        again = await client.post("/admin/organizations", data={"name": "gamma"})
+        assert (again.status_code, "organization gamma exists already" in again.text) == (409, True)
+        assert (await client.post("/admin/organizations/alpha", data={"status": "locked"})).status_code == 303
+    async with httpx.AsyncClient(base_url=url, headers=world.alpha.headers(Role.ORGADMIN)) as client:
+        assert (await client.get("/admin/")).status_code == 303
+
+
+async def test_limits_are_set_shown_and_lifted(url: str, world: World, resources: Resources) -> None:
+    form = {"neuron": str(world.alpha.neuron.id), "limit": "5", "unit": "day", "pacing": "queue"}
+    async with signed_in(url, resources, "orgadmin@alpha") as client:
+        assert (await client.post("/admin/quotas", data=form)).status_code == 303
+        listed = (await client.get("/admin/quotas")).text
+        assert 'aria-label="0 of 5 used"' in listed
+        wrong = await client.post("/admin/quotas", data={**form, "limit": "-1"})
+        assert (wrong.status_code, "a whole number from 0" in wrong.text) == (400, True)
+        assert (await client.post("/admin/quotas", data={**form, "limit": ""})).status_code == 303
+    async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
+        assert await quotas.usages(tx) == []
