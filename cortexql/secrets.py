@@ -36,7 +36,7 @@ class Cipher:
         key_id, _, token = stored.partition(":")
         try:
             return self._fernet.decrypt(token).decode()
-        except InvalidToken as error:
+        except (InvalidToken, ValueError) as error:
             raise SecretLostError(
                 f"a secret was encrypted with key {key_id}, not with this {self.key_id}"
             ) from error

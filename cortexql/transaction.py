@@ -167,8 +167,15 @@ def _narrow(state: ORMExecuteState) -> None:
     if state.is_insert:
         _check_insert(state, principal)
         return
+    if state.is_update:
+        _check_update(state, principal)
+    readable = SHARED if state.is_select else ()
     options = [
-        with_loader_criteria(table, _criterion(table, principal.organization_id), include_aliases=True)
+        with_loader_criteria(
+            table,
+            _criterion(table, principal.organization_id, shared=table in readable),
+            include_aliases=True,
+        )
         for table in TENANT_TABLES
         if not _visible(principal, table)
     ]
@@ -183,10 +190,10 @@ def _narrow(state: ORMExecuteState) -> None:
     state.statement = state.statement.options(*options)
 
 
-def _criterion(table: type[SQLModel], organization_id: int | None) -> ColumnElement[bool]:
+def _criterion(table: type[SQLModel], organization_id: int | None, *, shared: bool) -> ColumnElement[bool]:
     column = cast("InstrumentedAttribute[int | None]", table.organization_id)
     own = column == organization_id
-    return or_(own, column.is_(None)) if table in SHARED else own
+    return or_(own, column.is_(None)) if shared else own
 
 
 def _check_insert(state: ORMExecuteState, principal: Principal) -> None:
@@ -197,6 +204,19 @@ def _check_insert(state: ORMExecuteState, principal: Principal) -> None:
     rows = state.parameters if isinstance(state.parameters, list) else [state.parameters or {}]
     for row in cast("list[Mapping[str, Any]]", rows):
         _check_owner(principal, table, row.get("organization_id"))
+
+
+def _check_update(state: ORMExecuteState, principal: Principal) -> None:
+    table = state.bind_mapper.class_ if state.bind_mapper is not None else None
+    if table not in TENANT_TABLES or _visible(principal, table):
+        return
+    # No public way leads to what an UPDATE sets. With rows as parameters it is one by primary key, which no
+    # criterion narrows.
+    changed = cast("Any", state.statement)._values or {}  # noqa: SLF001
+    if state.parameters or any(getattr(key, "key", key) == "organization_id" for key in changed):
+        raise ForeignRowError(
+            f"{principal.login} may not move {table.__name__}, nor update it by primary key"
+        )
 
 
 @event.listens_for(ScopedSession, "before_flush")

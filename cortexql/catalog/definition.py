@@ -5,6 +5,7 @@ The fields and their anomalies are those of the public repository's 431 definiti
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,6 +26,10 @@ _SECRET_NAME = re.compile(
     r"|auth_?(?:code|header)|(?:^|_)(?:pass|pw|ak|as|cs|conn)$",
     re.IGNORECASE,
 )
+
+
+# As JSON writes it: a backslash before it would make it two other characters.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class DefinitionError(ValueError):
@@ -79,6 +84,7 @@ def parse(content: object, kind: Kind, source: str, root: Path | None = None) ->
     """
     if not isinstance(content, dict):
         raise DefinitionError("a definition is a JSON object")
+    _check_storable(content)
     texts = {name: _text(content, name) for name in _TEXTS}
     image = _optional_text(content, "dockerImage")
     command = _command(content, root)
@@ -114,12 +120,21 @@ def item_from(stored: Mapping[str, Any]) -> ParsedItem:
     return ParsedItem(**stored)
 
 
+def _check_storable(content: Mapping[str, Any]) -> None:
+    """Refuse what Postgres' JSON cannot hold: one such entry must not fail the refresh of all."""
+    try:
+        text = json.dumps(content, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (ValueError, RecursionError) as error:
+        raise DefinitionError("it holds a number or a character that JSON does not have") from error
+    if _NUL.search(text):
+        raise DefinitionError("it holds a NUL character")
+
+
 def _text(content: Mapping[str, Any], name: str) -> str:
     value = content.get(name)
     if not isinstance(value, str):
         raise DefinitionError(f"{name} is missing" if value is None else f"{name} is not a string")
-    if "\0" in value:
-        raise DefinitionError(f"{name} holds a NUL character")
     if name in ("name", "version") and (not value or len(value.split()) != 1 or set(value) & set("/\\")):
         raise DefinitionError(f"{name} {value!r} is empty, or has white space or a slash in it")
     if len(value) > _LONGEST.get(name, 10_000):
@@ -223,7 +238,8 @@ def _if(kind: type | tuple[type, ...], value: Any) -> Any:
 def _number(text: str) -> int | float | None:
     for kind in (int, float):
         try:
-            return kind(text)
+            number = kind(text)
         except ValueError:
             continue
+        return number if math.isfinite(number) else None
     return None

@@ -12,12 +12,14 @@ from typing import Any
 from cortexql.catalog.definition import ParsedItem, item_from
 from cortexql.errors import InvalidInputError, PapExceededError, TlpExceededError
 from cortexql.models import Definition, ItemType, NeuronType
+from cortexql.services import text
 
 # What a client shows in place of a secret, and may send back: keep what is stored.
 MASK = "********"
 DEFAULT_MAX_TLP = 2
 DEFAULT_MAX_PAP = 2
 _MAX_VALUE_CHARACTERS = 2**20
+_MAX_NUMBER = 2**53
 
 
 def _item(name: str, item_type: ItemType, description: str, default: Any = None) -> ParsedItem:
@@ -170,8 +172,9 @@ def _is_of(item_type: str, value: Any) -> bool:
     if item_type == "boolean":
         return isinstance(value, bool)
     if item_type == "number":
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, str) and "\0" not in value and len(value) <= _MAX_VALUE_CHARACTERS
+        # NaN and infinities, which JSON lacks, are not below anything either.
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX_NUMBER
+    return isinstance(value, str) and text.is_storable(value) and len(value) <= _MAX_VALUE_CHARACTERS
 
 
 def _default(item: ParsedItem) -> Any:

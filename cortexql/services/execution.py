@@ -147,7 +147,7 @@ class Executor:
         held = dict(self._under_way)
         try:
             async with self._context.transactions(self._principal, durable=False) as tx:
-                mine = await scheduling.renew(tx, self._lease) if held else {}
+                mine = await scheduling.renew(tx, self._lease, [job_id for job_id, _ in held]) if held else {}
                 await workers.beat(tx, self._presence())
         except Exception as error:  # noqa: BLE001 whatever it was: the lease's end decides, not this beat
             log.warning("worker.heartbeat_failed", error=type(error).__name__)

@@ -58,6 +58,12 @@ class _Stream:
             return None
         return list(self.newest)[seq + 1 - self.newest[0].seq :]
 
+    def grow(self, seq: int) -> None:
+        """Go on to a place in the log, and wake who waits for it."""
+        self.seq = seq
+        grown, self.grown = self.grown, asyncio.Event()
+        grown.set()
+
 
 class Feed:
     """Watches the event logs of the organizations that somebody watches."""
@@ -142,21 +148,26 @@ class Feed:
         while True:
             stream.dirty.clear()
             try:
-                while batch := await self._read(organization_id, stream.seq):
-                    stream.newest.extend(batch)
-                    stream.seq = batch[-1].seq
-                    grown, stream.grown = stream.grown, asyncio.Event()
-                    grown.set()
-            except CursorExpiredError:
-                # Old events were dropped under a reader that stood still: go on where the log stands.
-                self._streams.pop(organization_id, None)
-                raise
+                await self._catch_up(organization_id, stream)
             except Exception as error:  # noqa: BLE001 the database is away: look again
                 logger.warning("feed.read_failed", error=type(error).__name__)
             try:
                 await asyncio.wait_for(stream.dirty.wait(), _LOOK_SECONDS)
             except TimeoutError:
                 continue
+
+    async def _catch_up(self, organization_id: int, stream: _Stream) -> None:
+        try:
+            while batch := await self._read(organization_id, stream.seq):
+                stream.newest.extend(batch)
+                stream.grow(batch[-1].seq)
+        except CursorExpiredError:
+            # Old events were dropped under a reader that stood still: it goes on where the log stands, and
+            # watchers who are behind that find out for themselves.
+            async with self._transactions(_READER) as tx:
+                seq = await event_log.position(tx, organization_id)
+            stream.newest.clear()
+            stream.grow(seq)
 
     async def _read(self, organization_id: int, seq: int) -> list[Happening]:
         async with self._transactions(_READER) as tx:

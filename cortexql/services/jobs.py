@@ -137,6 +137,7 @@ async def _drop_content(tx: Transaction, job: Job) -> None:
         "parameters": {},
         "message": "",
         "label": None,
+        "filename": None,
     }
     await tx.session.execute(update(Job).where(Job.id == job.id).values(**blank))
     if job.observable_id is not None:

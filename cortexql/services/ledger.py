@@ -85,11 +85,14 @@ async def move(
     return jobs
 
 
-async def note(tx: Transaction, job: Job, notes: Iterable[Note], actor: str) -> None:
-    """Append events to a job that is under way; the job shows the last stage."""
-    last = job.stage
+async def note(tx: Transaction, job: Job, notes: Sequence[Note], actor: str) -> None:
+    """Append events to a job; it shows the last stage. Where this attempt has ended, nothing is written."""
+    # The change locks the job: who ends it meanwhile comes after these events, who ended it before is not followed.
+    same = (Job.id == job.id) & (Job.attempts == job.attempts) & status_in({JobStatus.IN_PROGRESS})
+    statement = update(Job).where(same).values(stage=notes[-1].stage).returning(Job.id)
+    if not (await tx.session.scalars(statement.execution_options(synchronize_session=False))).all():
+        return
     for item in notes:
-        last = item.stage
         tx.session.add(
             JobEvent(
                 organization_id=job.organization_id,
@@ -102,10 +105,6 @@ async def note(tx: Transaction, job: Job, notes: Iterable[Note], actor: str) -> 
                 actor=actor,
             )
         )
-    if last is not job.stage:
-        # Only the stage, and only of this attempt: whoever moved the job meanwhile is not overwritten.
-        same = (Job.id == job.id) & (Job.attempts == job.attempts) & status_in({JobStatus.IN_PROGRESS})
-        await tx.session.execute(update(Job).where(same).values(stage=last))
     await tx.flush()
     tx.publish(JobChanged(job.organization_id))
 

@@ -55,13 +55,15 @@ async def read_after(tx: Transaction, organization_id: int, seq: int) -> Sequenc
     Raises:
         CursorExpiredError: events behind the cursor have been dropped, so that it cannot be followed without a gap.
     """
+    # First: what is committed between the two is then no gap.
+    newest = await position(tx, organization_id)
     query = select(JobEvent).where(JobEvent.organization_id == organization_id, JobEvent.seq > seq)
     events = (await tx.session.scalars(query.order_by(JobEvent.seq).limit(BATCH))).all()
-    if not events and seq > await position(tx, organization_id):
+    if not events and seq > newest:
         raise CursorExpiredError(
             "after lies ahead of the event log: it is from another instance, or a restored one"
         )
-    if events and events[0].seq != seq + 1:
+    if (events[0].seq if events else newest + 1) != seq + 1:
         raise CursorExpiredError
     return events
 

@@ -11,6 +11,7 @@ from sqlalchemy import ARRAY, ColumnElement, Select, String, and_, any_, delete,
 from sqlalchemy.orm import contains_eager
 from sqlalchemy.sql.base import ExecutableOption
 
+from cortexql import duration
 from cortexql.catalog.definition import ParsedItem
 from cortexql.errors import ConflictError, InvalidInputError, NotFoundError
 from cortexql.models import Definition, Neuron, NeuronType, SharedConfig
@@ -107,8 +108,8 @@ async def enable(tx: Transaction, new: NewNeuron, cipher: Cipher) -> Neuron:
         configuration=dict(values.plain),
         secrets=_encrypt(values.secret, cipher),
         data_types=_data_types(new.data_types),
-        job_timeout=_positive(new.job_timeout) or _minutes(values.plain.get("jobTimeout")),
-        freshness=new.freshness if new.freshness is not None else _minutes(values.plain.get("jobCache")),
+        job_timeout=_positive(new.job_timeout) or _minutes(values.plain, "jobTimeout") or None,
+        freshness=new.freshness if new.freshness is not None else _minutes(values.plain, "jobCache"),
         enabled_by_id=tx.principal.user_id,
     )
     neuron.definition = definition
@@ -136,10 +137,7 @@ async def update(tx: Transaction, neuron_id: int, change: NeuronChange, cipher: 
         await _rename(tx, neuron, change.name)
     if change.data_types is not None:
         neuron.data_types = _data_types(change.data_types)
-    if change.job_timeout is not None:
-        neuron.job_timeout = _positive(change.job_timeout)
-    if change.freshness is not None:
-        neuron.freshness = change.freshness
+    _change_times(neuron, change)
     await _check_required(tx, neuron)
     await tx.flush()
     return neuron
@@ -287,6 +285,18 @@ async def _rename(tx: Transaction, neuron: Neuron, name: str) -> None:
     neuron.name = name
 
 
+def _change_times(neuron: Neuron, change: NeuronChange) -> None:
+    """Take the times that are given as such, else those of the configuration's items where these change."""
+    if change.job_timeout is not None:
+        neuron.job_timeout = _positive(change.job_timeout)
+    elif "jobTimeout" in change.configuration:
+        neuron.job_timeout = _minutes(neuron.configuration, "jobTimeout") or None
+    if change.freshness is not None:
+        neuron.freshness = change.freshness
+    elif "jobCache" in change.configuration:
+        neuron.freshness = _minutes(neuron.configuration, "jobCache")
+
+
 async def _check_required(tx: Transaction, neuron: Neuron) -> None:
     with tx.session.no_autoflush:
         (whole,) = await configured(tx, [neuron])
@@ -310,5 +320,12 @@ def _positive(value: timedelta | None) -> timedelta | None:
     return value
 
 
-def _minutes(value: Any) -> timedelta | None:
-    return timedelta(minutes=value) if value else None
+def _minutes(values: Mapping[str, Any], name: str) -> timedelta | None:
+    value = values.get(name)
+    if value is None:
+        return None
+    if not 0 <= value <= duration.LONGEST / timedelta(minutes=1):
+        raise InvalidInputError(
+            f"{name} is a number of minutes, 0 to a year's", field=("configuration", name)
+        )
+    return timedelta(minutes=value)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ScalarSelect, Select, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from cortexql.errors import NotFoundError
 from cortexql.models import Level, Observable, Report
@@ -112,7 +112,7 @@ def _worst_level() -> ScalarSelect[Any]:
     order = {level.value: position for position, level in enumerate(Level)}
     latest = (
         select(Report.level)
-        .distinct(Report.neuron_name)
+        .ext(distinct_on(Report.neuron_name))
         .where(Report.observable_id == Observable.id)
         .order_by(Report.neuron_name, Report.id.desc())
         .correlate(Observable)

@@ -21,6 +21,7 @@ from cortexql.transaction import Transaction
 
 _SLIDING = {RateUnit.SECOND: timedelta(seconds=1), RateUnit.MINUTE: timedelta(minutes=1)}
 _MAX_LIMIT = 2**31 - 1
+_LOCK_SPACE = 0x71756F74  # "quot"
 # Windows that a job may wait through; beyond that something is wrong with the budget.
 _MAX_WINDOWS = 10_000
 
@@ -162,35 +163,21 @@ async def lock(tx: Transaction, organization_id: int, covered: Iterable[Neuron])
         and_(Quota.base_config.in_(names), Quota.organization_id == organization_id),
         and_(Quota.base_config.in_(names), Quota.organization_id.is_(None)),
     )
-    narrow_first = [Quota.neuron_id.is_(None), Quota.organization_id.is_(None), Quota.id]
-    query = select(Quota).where(which).order_by(*narrow_first).with_for_update()
-    found = (await tx.session.scalars(query)).all()
+    found = await _lock(tx, which)
     now = (await tx.session.scalars(select(func.clock_timestamp()))).one()
     accounts = [await _read(tx, quota, organization_id, now) for quota in found]
     return Budgets(accounts, now)
 
 
-async def give_back(tx: Transaction, charges: Iterable[Mapping[str, Any]]) -> None:
+async def give_back(tx: Transaction, charges: Sequence[Mapping[str, Any]]) -> None:
     """Undo what jobs that never started had taken."""
-    for charge in sorted(charges, key=lambda item: (item["quota"], item["at"])):
-        at, pooled = datetime.fromisoformat(charge["at"]), charge["pooled"]
-        quota = (await tx.session.scalars(select(Quota).where(Quota.id == charge["quota"]))).one_or_none()
-        if quota is None:
-            continue
-        if quota.unit in _SLIDING:
-            one = select(QuotaCharge.id).where(
-                QuotaCharge.quota_id == quota.id,
-                QuotaCharge.at == at,
-                QuotaCharge.pooled == pooled,
-            )
-            await tx.session.execute(delete(QuotaCharge).where(QuotaCharge.id.in_(one.limit(1))))
-        else:
-            window = (QuotaUse.quota_id == quota.id) & (QuotaUse.window_start == window_start(at, quota.unit))
-            less = {
-                "used": func.greatest(QuotaUse.used - 1, 0),
-                "pooled": func.greatest(QuotaUse.pooled - pooled, 0),
-            }
-            await tx.session.execute(update(QuotaUse).where(window).values(less))
+    # Locked as for taking: what a submission has read meanwhile is not overwritten, nor overwrites.
+    which = Quota.id.in_([charge["quota"] for charge in charges])
+    found = {quota.id: quota for quota in await _lock(tx, which)} if charges else {}
+    for charge in charges:
+        quota = found.get(charge["quota"])
+        if quota is not None:
+            await _uncount(tx, quota, datetime.fromisoformat(charge["at"]), pooled=charge["pooled"])
 
 
 async def set_limit(tx: Transaction, setting: QuotaSetting) -> Quota | None:
@@ -293,6 +280,27 @@ def window_end(start: datetime, unit: RateUnit) -> datetime:
     return start + (timedelta(hours=1) if unit is RateUnit.HOUR else timedelta(days=1))
 
 
+async def _lock(tx: Transaction, which: ColumnElement[bool]) -> Sequence[Quota]:
+    narrow_first = [Quota.neuron_id.is_(None), Quota.organization_id.is_(None), Quota.id]
+    query = select(Quota).where(which).order_by(*narrow_first).with_for_update()
+    return (await tx.session.scalars(query)).all()
+
+
+async def _uncount(tx: Transaction, quota: Quota, at: datetime, *, pooled: bool) -> None:
+    if quota.unit in _SLIDING:
+        one = select(QuotaCharge.id).where(
+            QuotaCharge.quota_id == quota.id, QuotaCharge.at == at, QuotaCharge.pooled == pooled
+        )
+        await tx.session.execute(delete(QuotaCharge).where(QuotaCharge.id.in_(one.limit(1))))
+        return
+    window = (QuotaUse.quota_id == quota.id) & (QuotaUse.window_start == window_start(at, quota.unit))
+    less = {
+        "used": func.greatest(QuotaUse.used - 1, 0),
+        "pooled": func.greatest(QuotaUse.pooled - int(pooled), 0),
+    }
+    await tx.session.execute(update(QuotaUse).where(window).values(less))
+
+
 async def _organization_id(tx: Transaction, setting: QuotaSetting) -> int | None:
     if setting.neuron_id is not None:
         neuron = await neurons.get(tx, setting.neuron_id)
@@ -310,6 +318,9 @@ async def _check_allocations(tx: Transaction, quota: Quota) -> None:
     """Raise InvalidInputError when organizations' budgets would take more than the instance has."""
     if quota.base_config is None:
         return
+    # One at a time: two allocations that each fit must not be made beside each other.
+    name = func.hashtext(quota.base_config)
+    await tx.session.execute(select(func.pg_advisory_xact_lock(_LOCK_SPACE, name)))
     same = and_(
         Quota.base_config == quota.base_config, Quota.unit == quota.unit, Quota.organization_id.is_(None)
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonpatch
 from sqlalchemy import Select, String, cast, func, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import defer
 
 from cortexql import attachments as files
@@ -103,7 +104,11 @@ async def list_page(tx: Transaction, wanted: ReportFilter, request: page.PageReq
         named = select(Observable.id).where(Observable.data.icontains(wanted.search, autoescape=True))
         said = cast(Report.taxonomies, String).icontains(wanted.search, autoescape=True)
         query = query.where(
-            or_(said, Report.neuron_name.icontains(wanted.search), Report.observable_id.in_(named))
+            or_(
+                said,
+                Report.neuron_name.icontains(wanted.search, autoescape=True),
+                Report.observable_id.in_(named),
+            )
         )
     keyset = _NEWEST if wanted.observable_id is None else _OF_OBSERVABLE
     return await page.read(tx, query, keyset, request)
@@ -137,7 +142,7 @@ async def outputs(tx: Transaction, report_ids: Sequence[int]) -> dict[int, dict[
 async def latest(tx: Transaction, observable_ids: Sequence[int]) -> dict[int, list[Report]]:
     """Return, for each observable, the latest report of every analyzer that has looked at it."""
     query = _light().where(Report.observable_id.in_(observable_ids))
-    query = query.distinct(Report.observable_id, Report.neuron_name)
+    query = query.ext(distinct_on(Report.observable_id, Report.neuron_name))
     query = query.order_by(Report.observable_id, Report.neuron_name, Report.id.desc())
     found: dict[int, list[Report]] = {id_: [] for id_ in observable_ids}
     for report in (await tx.session.scalars(query)).all():

@@ -5,7 +5,7 @@ the organization's last waiting job, but never before the first waiting one. So 
 interleave with another's one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -53,9 +53,10 @@ async def claim(tx: Transaction, lease: Lease) -> Job | None:
     return jobs[0] if jobs else None
 
 
-async def renew(tx: Transaction, lease: Lease) -> dict[int, int]:
-    """Renew all of a worker's leases; return the jobs and attempts that are still its own."""
-    mine = (Job.lease_owner == lease.owner) & ledger.status_in({JobStatus.IN_PROGRESS})
+async def renew(tx: Transaction, lease: Lease, job_ids: Collection[int]) -> dict[int, int]:
+    """Renew a worker's leases of the jobs that it runs; return those, with attempts, that are still its own."""
+    # Not of all that it owns: a claim whose commit it never heard of must run out.
+    mine = (Job.lease_owner == lease.owner) & ledger.status_in({JobStatus.IN_PROGRESS}) & Job.id.in_(job_ids)
     statement = (
         update(Job).where(mine).values(lease_until=func.now() + lease.length).returning(Job.id, Job.attempts)
     )

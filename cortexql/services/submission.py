@@ -416,6 +416,10 @@ def _named(
 def _check_request(request: JobRequest) -> None:
     if not request.observables:
         raise InvalidInputError("give at least one observable", field=("observables",))
+    for name in request.neurons or ():
+        if isinstance(name, str):
+            text.check(name, request.type.value, longest=1024, empty=True)
+    text.check_json(request.parameters, "parameters")
     if request.label is not None:
         text.check(request.label, "label", longest=1024, empty=True)
     if request.idempotency_key is not None:
@@ -438,6 +442,7 @@ def _check_observable(observable: ObservableRequest) -> None:
         if not 0 <= value <= highest:
             raise InvalidInputError(f"{name} is 0 to {highest}, not {value}", field=(name,))
     if observable.input is not None:
+        text.check_json(observable.input, "data")
         return
     given = [name for name in ("data", "file", "attachment") if getattr(observable, name) is not None]
     if len(given) != 1:
@@ -451,6 +456,8 @@ def _check_observable(observable: ObservableRequest) -> None:
         )
     if observable.data is not None:
         text.check(observable.data, "data", longest=MAX_DATA_CHARACTERS)
+    if observable.attachment is not None:
+        text.check(observable.attachment, "attachment", longest=64)
 
 
 def _filename(question: _Question) -> str | None:

@@ -1,4 +1,6 @@
-"""Checks of strings that people and clients give, shared by all use cases that store one."""
+"""Checks of strings and JSON that people and clients give, shared by all use cases that store some."""
+
+import json
 
 from cortexql.errors import InvalidInputError
 
@@ -15,8 +17,24 @@ def check(value: str, field: str, *, longest: int, empty: bool = False) -> str:
         raise InvalidInputError(f"{field} is longer than {longest} characters", field=(field,))
     if "\0" in value:
         raise InvalidInputError(f"{field} holds a NUL character", field=(field,))
+    if not is_storable(value):
+        raise InvalidInputError(f"{field} is not valid Unicode", field=(field,))
+    return value
+
+
+def check_json(value: object, field: str) -> None:
+    """Raise InvalidInputError where a value is no JSON: Python's own reader takes NaN and infinities."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        message = f"{field} holds what JSON cannot: NaN, an infinity, or too deep a nesting"
+        raise InvalidInputError(message, field=(field,)) from error
+
+
+def is_storable(value: str) -> bool:
+    """Say whether Postgres text can hold a string."""
     try:
         value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInputError(f"{field} is not valid Unicode", field=(field,)) from error
-    return value
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value

@@ -6,14 +6,15 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
-from cortexql.models import Job, JobStatus, Report, RunnerKind
+from cortexql.models import Job, JobStatus, NeuronType, Report, RunnerKind
 from cortexql.principal import Role, system
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
-from cortexql.services import jobs, scheduling, submission
+from cortexql.services import jobs, neurons, scheduling, submission
 from cortexql.services.execution import MAX_LOSSES, ExecutionContext, Executor, sweep
 from cortexql.services.submission import JobRequest, ObservableRequest
 from tests.conftest import World
+from tests.services.steps import count_rows, enable, events_of, submit
 
 # mypy: disable-error-code="arg-type,call-overload,attr-defined"
 TEST = system("test")
@@ -127,4 +128,120 @@ async def test_a_stopping_worker_hands_its_job_back_without_a_loss(
     await asyncio.gather(running, return_exceptions=True)
     job = await _get(resources, job_id)
     assert (job.status, job.losses) == (JobStatus.WAITING, 0)
+    fake.check_all_destroyed()
+
+
+async def test_a_late_result_of_a_superseded_attempt_is_refused(
+    resources: Resources, world: World, fake: FakeRunner
+) -> None:
+    (job_id,) = await _submit(resources, world, sleep=1, output={"by": "the first"})
+    slow = asyncio.create_task(Executor(_context(resources, fake), "slow").run_jobs())
+    while not fake.runs or "wait" not in fake.runs[0].calls:
+        await asyncio.sleep(0.01)
+    async with resources.transactions(TEST) as tx:
+        await tx.session.execute(update(Job).values(lease_until=func.now() - timedelta(seconds=1)))
+    assert await sweep(_context(resources, fake)) == 1
+    async with resources.transactions(TEST) as tx:
+        await tx.session.execute(update(Job).values(parameters={"output": {"by": "the second"}}))
+    assert await Executor(_context(resources, fake), "quick").run_jobs() == 1
+    assert await slow == 1
+    async with resources.transactions(TEST) as tx:
+        (output,) = (await tx.session.scalars(select(Report.output))).all()
+    assert output["full"] == {"by": "the second"}
+    told = [(event.status, event.actor, event.attempt) for event in await events_of(resources, job_id)]
+    assert [line for line in told if line[0] is not JobStatus.IN_PROGRESS] == [
+        (JobStatus.WAITING, "analyze@alpha", 0),
+        (JobStatus.WAITING, "sweeper", 1),
+        (JobStatus.SUCCESS, "quick", 2),
+    ]
+    fake.check_all_destroyed()
+
+
+async def test_a_run_over_its_time_is_destroyed_and_says_what_it_said(
+    resources: Resources, world: World, executor: Executor, fake: FakeRunner
+) -> None:
+    change = neurons.NeuronChange(job_timeout=timedelta(seconds=0.3))
+    async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
+        await neurons.update(tx, world.alpha.neuron.id, change, resources.cipher)
+    (job_id,) = await _submit(resources, world, sleep=60, print=["one", "two"])
+    started = asyncio.get_running_loop().time()
+    assert await executor.run_jobs() == 1
+    assert asyncio.get_running_loop().time() - started < 5
+    job = await _get(resources, job_id)
+    message = "the neuron was stopped after its timeout of 0.3 s; it said last: one\ntwo"
+    assert (job.status, job.error_message) == (JobStatus.FAILURE, message)
+    fake.check_all_destroyed()
+
+
+async def _respond(resources: Resources, world: World, **parameters: Any) -> int:
+    await enable(resources, "alpha", "Webhook_1_0", configuration={"url": "http://192.0.2.1"})
+    request = JobRequest(
+        [ObservableRequest("thehive:case", input={"id": 1})],
+        ["Webhook_1_0"],
+        type=NeuronType.RESPONDER,
+        parameters=parameters,
+    )
+    (done,) = await submit(resources, world.alpha.principals[Role.ANALYZE], request)
+    assert done.job is not None
+    return done.job.id
+
+
+async def test_a_responder_is_never_repeated(
+    resources: Resources, world: World, executor: Executor, fake: FakeRunner
+) -> None:
+    lost = await _respond(resources, world)
+    await _lose(resources, "dead")
+    assert await sweep(_context(resources, fake)) == 1
+    assert await executor.run_jobs() == 0
+    job = await _get(resources, lost)
+    assert job.status is JobStatus.FAILURE
+    assert "whether it acted is unknown, so it is not repeated" in (job.error_message or "")
+    told = [(event.actor, event.reason) for event in await events_of(resources, lost)]
+    assert told[-1] == ("sweeper", "worker dead did not renew its lease")
+
+
+async def test_a_responder_that_a_stop_meets_is_not_repeated(
+    resources: Resources, world: World, executor: Executor, fake: FakeRunner
+) -> None:
+    job_id = await _respond(resources, world, sleep=60)
+    running = asyncio.create_task(executor.run_jobs())
+    while not fake.runs or "wait" not in fake.runs[0].calls:
+        await asyncio.sleep(0.01)
+    executor.drain()
+    executor.hand_back()
+    assert await running == 0
+    assert await executor.run_jobs() == 0
+    assert (await _get(resources, job_id)).status is JobStatus.FAILURE
+    assert len(fake.runs) == 1
+    fake.check_all_destroyed()
+
+
+async def test_what_waits_for_a_disabled_neuron_fails(
+    resources: Resources, world: World, executor: Executor
+) -> None:
+    ids = await _submit(resources, world, count=3)
+    async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
+        await neurons.disable(tx, world.alpha.neuron.id)
+    assert await executor.run_jobs() == 0
+    for job_id in ids:
+        job = await _get(resources, job_id)
+        message = "analyzer Echo_1_0 was disabled while the job waited"
+        assert (job.status, job.error_message) == (JobStatus.FAILURE, message)
+        events = [event.status for event in await events_of(resources, job_id)]
+        assert events == [JobStatus.WAITING, JobStatus.IN_PROGRESS, JobStatus.FAILURE]
+
+
+async def test_a_deleted_run_is_destroyed_and_leaves_no_report(
+    resources: Resources, world: World, executor: Executor, fake: FakeRunner
+) -> None:
+    (job_id,) = await _submit(resources, world, sleep=60)
+    beating, running = asyncio.create_task(executor.heartbeat()), asyncio.create_task(executor.run_jobs())
+    while not fake.runs or "wait" not in fake.runs[0].calls:
+        await asyncio.sleep(0.01)
+    async with resources.transactions(world.alpha.principals[Role.ANALYZE]) as tx:
+        await jobs.delete_job(tx, job_id)
+    await asyncio.wait_for(running, 10)
+    beating.cancel()
+    assert (await count_rows(resources))["Report"] == 0
+    assert (await events_of(resources, job_id))[-1].status is JobStatus.DELETED
     fake.check_all_destroyed()

@@ -5,6 +5,7 @@ import contextlib
 import random
 
 import pytest
+from sqlalchemy import delete
 
 from cortexql.errors import CursorExpiredError
 from cortexql.events import JobChanged
@@ -15,6 +16,7 @@ from cortexql.services import submission
 from cortexql.services.feed import Feed
 from cortexql.services.submission import JobRequest, ObservableRequest
 from tests.conftest import World
+from tests.services.steps import submit_echo
 
 WRITERS, EVENTS, WATCHERS = 8, 25, 40
 
@@ -86,3 +88,40 @@ async def test_resuming_from_any_event_gives_exactly_the_rest(resources: Resourc
     with pytest.raises(CursorExpiredError):
         async for _ in feed.follow(principal, 21):
             pass
+
+
+async def test_without_a_hint_the_log_is_looked_at(resources: Resources, world: World) -> None:
+    principal = world.alpha.principals[Role.ANALYZE]
+    # Nothing passes hints on to this one.
+    feed = Feed(resources.transactions, resources.bus)
+    following = feed.follow(principal, 0)
+    assert await anext(following) == []
+    await submit_echo(resources, world.alpha)
+    batch = await asyncio.wait_for(anext(following), 10)
+    assert [happening.seq for happening in batch] == [1]
+    await following.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("dropped", [2, 3])
+async def test_a_watcher_under_whom_events_were_dropped_is_told(
+    resources: Resources, world: World, dropped: int
+) -> None:
+    principal = world.alpha.principals[Role.ANALYZE]
+    feed = Feed(resources.transactions, resources.bus)
+    following = feed.follow(principal, 0)
+    assert await anext(following) == []
+    for n in range(3):
+        await submit_echo(resources, world.alpha, start=n)
+    async with resources.transactions(system("retention")) as tx:
+        await tx.session.execute(delete(JobEvent).where(JobEvent.seq <= dropped))  # type: ignore[arg-type,operator]
+    with pytest.raises(CursorExpiredError):
+        await asyncio.wait_for(anext(following), 10)
+    assert [h.seq for h in await anext(feed.follow(principal, dropped))] == [*range(dropped + 1, 4)]
+
+
+async def test_another_organizations_events_are_not_followed(resources: Resources, world: World) -> None:
+    feed = Feed(resources.transactions, resources.bus)
+    await submit_echo(resources, world.beta)
+    assert await anext(feed.follow(world.alpha.principals[Role.READ], 0)) == []
+    (happening,) = await anext(feed.follow(world.beta.principals[Role.READ], 0))
+    assert happening.job.organization_id == world.beta.principals[Role.READ].organization_id

@@ -1,23 +1,25 @@
 """Submissions: refused ones leave nothing behind, equal ones are answered once."""
 
 import asyncio
+import math
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select, update
 
 from cortexql.errors import CortexError, ErrorCode
-from cortexql.models import Attachment, Job, Observable, QuotaPacing, RateUnit
+from cortexql.models import Attachment, Definition, Job, Observable, QuotaPacing, RateUnit
 from cortexql.principal import Role, system
 from cortexql.resources import Resources
 from cortexql.services import neurons, quotas, submission
 from cortexql.services.execution import Executor
 from cortexql.services.submission import JobRequest, ObservableRequest, Outcome
 from tests.conftest import World
+from tests.services.steps import IP, addresses, count_rows, count_wakes, enable
 
 # mypy: disable-error-code="arg-type,call-overload"
-IP = ObservableRequest("ip", "192.0.2.1")
 
 
 async def _submit(resources: Resources, world: World, request: JobRequest) -> submission.Submission:
@@ -127,3 +129,124 @@ async def test_a_pacing_quota_spreads_a_burst(resources: Resources, world: World
     second, third = set(begins[4:8]), set(begins[8:])
     assert len(second) == len(third) == 1
     assert (third.pop() or 0) - (second.pop() or 0) == timedelta(seconds=1)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("observable", "request_", "code"),
+    [
+        (IP, {"neurons": ["a\0b"]}, ErrorCode.INVALID_INPUT),
+        (IP, {"neurons": ["\ud800"]}, ErrorCode.INVALID_INPUT),
+        (IP, {"neurons": [2**63 - 1]}, ErrorCode.NOT_FOUND),
+        (IP, {"parameters": {"a": math.nan}}, ErrorCode.INVALID_INPUT),
+        (IP, {"label": "a\0b"}, ErrorCode.INVALID_INPUT),
+        (IP, {"idempotency_key": ""}, ErrorCode.INVALID_INPUT),
+        (ObservableRequest("file", attachment="a\0"), {}, ErrorCode.INVALID_INPUT),
+        (ObservableRequest("ip", "1", message="\0"), {}, ErrorCode.INVALID_INPUT),
+        (ObservableRequest("ip", "\udc00"), {}, ErrorCode.INVALID_INPUT),
+        (ObservableRequest("ip", "x" * (2**20 + 1)), {}, ErrorCode.INVALID_INPUT),
+        (ObservableRequest("ip", input={"a": math.inf}), {}, ErrorCode.INVALID_INPUT),
+    ],
+)
+async def test_odd_input_is_refused_by_name_and_leaves_nothing(
+    resources: Resources,
+    world: World,
+    observable: ObservableRequest,
+    request_: dict[str, Any],
+    code: ErrorCode,
+) -> None:
+    before, wakes = await count_rows(resources), await count_wakes(resources)
+    with pytest.raises(CortexError) as refusal:
+        await _submit(
+            resources, world, JobRequest(**{"observables": [observable], "neurons": ["Echo_1_0"]} | request_)
+        )
+    assert refusal.value.code is code
+    assert (await count_rows(resources), await count_wakes(resources)) == (before, wakes)
+
+
+async def test_a_repeated_request_is_answered_with_its_first_job(
+    resources: Resources, world: World, executor: Executor
+) -> None:
+    request = JobRequest([IP], ["Echo_1_0"], max_age=timedelta(0), idempotency_key="case 7")
+    first = await _submit(resources, world, request)
+    await executor.run_jobs()
+    again = await _submit(resources, world, request)
+    other = await _submit(resources, world, replace(request, idempotency_key="case 8"))
+    assert first.job is not None
+    assert again.job is not None
+    assert other.job is not None
+    assert again.job.id == first.job.id != other.job.id
+    async with resources.transactions(world.beta.principals[Role.ANALYZE]) as tx:
+        theirs = await submission.submit_one(tx, request, resources.settings)
+    assert theirs.outcome is Outcome.CREATED
+    assert theirs.job is not None
+    assert theirs.job.id not in (first.job.id, other.job.id)
+
+
+async def test_a_new_version_of_the_definition_never_answers_old(
+    resources: Resources, world: World, executor: Executor
+) -> None:
+    request = JobRequest([IP], ["Echo_1_0"])
+    await _submit(resources, world, request)
+    await executor.run_jobs()
+    digest = world.alpha.neuron.definition.fingerprint
+    outcomes = []
+    for fingerprint in ("0" * 64, digest):
+        change = update(Definition).where(Definition.definition_id == "Echo_1_0")
+        async with resources.transactions(system("test")) as tx:
+            await tx.session.execute(change.values(fingerprint=fingerprint))
+        outcomes.append((await _submit(resources, world, request)).outcome)
+    assert outcomes == [Outcome.CREATED, Outcome.FRESH]
+
+
+@pytest.mark.parametrize("changed", [{"tlp": 1}, {"pap": 1}, {"data": "192.0.2.2"}, {"data_type": "other"}])
+async def test_another_question_has_its_own_job(
+    resources: Resources, world: World, changed: dict[str, Any]
+) -> None:
+    for observable in (IP, replace(IP, **changed)):
+        done = await _submit(resources, world, JobRequest([observable], ["Echo_1_0"]))
+        assert done.outcome is Outcome.CREATED
+    done = await _submit(resources, world, JobRequest([IP], ["Echo_1_0"], parameters={"a": 1}))
+    assert done.outcome is Outcome.CREATED
+
+
+async def test_a_batch_is_answered_one_by_one(resources: Resources, world: World) -> None:
+    await enable(resources, "alpha", "ListLookup_1_0")
+    observables = [IP, replace(IP, tlp=9), IP, ObservableRequest("cve", "CVE-2026-0001")]
+    async with resources.transactions(world.alpha.principals[Role.ANALYZE]) as tx:
+        done = await submission.submit(tx, JobRequest(observables, None), resources.settings)
+    told = [(s.observable, s.neuron, s.error.code if s.error else s.outcome) for s in done]
+    invalid = ErrorCode.INVALID_INPUT
+    assert told == [
+        (0, "Echo_1_0", Outcome.CREATED),
+        (0, "ListLookup_1_0", Outcome.CREATED),
+        (1, "Echo_1_0", invalid),
+        (1, "ListLookup_1_0", invalid),
+        (2, "Echo_1_0", Outcome.JOINED),
+        (2, "ListLookup_1_0", Outcome.JOINED),
+        (3, "Echo_1_0", Outcome.CREATED),
+    ]
+    assert await _counts(resources) == [3, 2, 0]
+
+
+async def test_the_number_of_statements_does_not_grow_with_the_batch(
+    resources: Resources, world: World
+) -> None:
+    counts = []
+    for count, start in ((10, 0), (200, 1000), (2000, 2000)):
+        statements: list[str] = []
+
+        def note(*about: Any, seen: list[str] = statements) -> None:
+            seen.append(about[2])
+
+        event.listen(resources.engine.sync_engine, "before_cursor_execute", note)
+        try:
+            async with resources.transactions(world.alpha.principals[Role.ANALYZE]) as tx:
+                request = JobRequest(addresses(count, start), None)
+                done = await submission.submit(tx, request, resources.settings)
+        finally:
+            event.remove(resources.engine.sync_engine, "before_cursor_execute", note)
+        assert [item.outcome for item in done] == [Outcome.CREATED] * count
+        # SQLAlchemy cuts a large insert into pages, since a statement takes 32,767 values.
+        counts.append(len([s for s in statements if not s.startswith("INSERT")]))
+        assert len(statements) - counts[-1] <= 3 + count // 200
+    assert len(set(counts)) == 1

@@ -1,0 +1,87 @@
+"""What tests of services do again and again."""
+
+from typing import Any
+
+from sqlalchemy import func, select
+
+from cortexql.models import Job, JobEvent, Neuron, RunnerKind
+from cortexql.principal import Principal, Role, system
+from cortexql.resources import Resources
+from cortexql.runner.fake import FakeRunner
+from cortexql.services import neurons, organizations, submission
+from cortexql.services.execution import ExecutionContext
+from cortexql.services.submission import JobRequest, ObservableRequest, Submission
+from cortexql.transaction import TENANT_TABLES
+from tests.conftest import Tenant
+
+TEST = system("test")
+IP = ObservableRequest("ip", "192.0.2.1")
+
+
+def context(resources: Resources, fake: FakeRunner, **settings: Any) -> ExecutionContext:
+    """Return an execution's context whose runs are fake."""
+    changed = resources.settings.model_copy(update=settings)
+    return ExecutionContext(resources.transactions, {RunnerKind.PROCESS: fake}, resources.cipher, changed)
+
+
+def addresses(count: int, start: int = 0) -> list[ObservableRequest]:
+    """Return distinct observables."""
+    return [ObservableRequest("ip", f"10.0.{n // 250}.{n % 250}") for n in range(start, start + count)]
+
+
+async def submit(resources: Resources, principal: Principal, request: JobRequest) -> list[Submission]:
+    """Submit in a transaction of its own."""
+    async with resources.transactions(principal) as tx:
+        return await submission.submit(tx, request, resources.settings)
+
+
+async def submit_echo(
+    resources: Resources, tenant: Tenant, observable: ObservableRequest = IP, **parameters: Any
+) -> int:
+    """Submit one job for Echo, as an analyst, and return its id."""
+    request = JobRequest([observable], ["Echo_1_0"], parameters=parameters)
+    (done,) = await submit(resources, tenant.principals[Role.ANALYZE], request)
+    if done.error is not None:
+        raise done.error
+    assert done.job is not None
+    return done.job.id
+
+
+async def get_job(resources: Resources, job_id: int) -> Job:
+    """Return a job as it stands."""
+    async with resources.transactions(TEST) as tx:
+        return await tx.session.get_one(Job, job_id)
+
+
+async def events_of(resources: Resources, job_id: int) -> list[JobEvent]:
+    """Return a job's events in their order."""
+    query: Any = select(JobEvent).where(JobEvent.job_id == job_id)  # type: ignore[arg-type]
+    async with resources.transactions(TEST) as tx:
+        return list((await tx.session.scalars(query.order_by(JobEvent.seq))).all())
+
+
+async def count_rows(resources: Resources) -> dict[str, int]:
+    """Count the rows of every tenant's table."""
+    async with resources.transactions(TEST) as tx:
+        found = [await tx.session.scalar(select(func.count()).select_from(table)) for table in TENANT_TABLES]
+    return {table.__name__: count or 0 for table, count in zip(TENANT_TABLES, found, strict=True)}
+
+
+async def count_wakes(resources: Resources) -> int:
+    """Count the wake-ups that wait in Redis."""
+    return int(await resources.redis.zcard("cortexql:wake"))
+
+
+async def enable(resources: Resources, organization: str, definition: str = "Echo_1_0", **new: Any) -> Neuron:
+    """Enable a neuron in an organization, as the shell would."""
+    async with resources.transactions(TEST) as tx:
+        wanted = neurons.NewNeuron(definition, organization=organization, **new)
+        return await neurons.enable(tx, wanted, resources.cipher)
+
+
+async def add_organization(resources: Resources, name: str) -> tuple[Principal, Neuron]:
+    """Create an organization with Echo, and return an admin of it and the neuron."""
+    async with resources.transactions(TEST) as tx:
+        organization = await organizations.create(tx, name, name)
+    neuron = await enable(resources, name)
+    return Principal(f"admin@{name}", organization.id, roles=frozenset({Role.ORGADMIN})), neuron

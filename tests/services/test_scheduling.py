@@ -1,0 +1,159 @@
+"""Scheduling: whose turn it is, what is passed over, and what a waiting job is told."""
+
+import asyncio
+from datetime import timedelta
+
+from sqlalchemy import func, insert, inspect, select, true, update
+
+from cortexql.models import Job, JobStatus, OrganizationStatus, Priority, QuotaPacing, RateUnit
+from cortexql.principal import Principal, Role
+from cortexql.resources import Resources
+from cortexql.runner.fake import FakeRunner
+from cortexql.services import organizations, quotas, scheduling
+from cortexql.services.execution import Executor, sweep
+from cortexql.services.organizations import OrganizationChange
+from cortexql.services.scheduling import Lease
+from cortexql.services.submission import JobRequest
+from tests.conftest import World
+from tests.services.steps import (
+    TEST,
+    add_organization,
+    addresses,
+    context,
+    count_wakes,
+    get_job,
+    submit,
+    submit_echo,
+)
+
+# mypy: disable-error-code="arg-type,call-overload,attr-defined"
+LEASE = Lease("somebody", timedelta(seconds=30))
+
+
+async def _submit(
+    resources: Resources, who: Principal, count: int, start: int = 0, priority: Priority = Priority.BULK
+) -> list[int]:
+    request = JobRequest(addresses(count, start), ["Echo_1_0"], priority=priority)
+    return [item.job.id for item in await submit(resources, who, request) if item.job]
+
+
+async def _claim(resources: Resources, count: int = 1) -> list[int | None]:
+    claimed: list[int | None] = []
+    for _ in range(count):
+        async with resources.transactions(TEST) as tx:
+            job = await scheduling.claim(tx, LEASE)
+        claimed.append(job.id if job else None)
+    return claimed
+
+
+async def test_interactive_comes_before_bulk_and_first_before_second(
+    resources: Resources, world: World
+) -> None:
+    analyst = world.alpha.principals[Role.ANALYZE]
+    bulk = await _submit(resources, analyst, 3)
+    interactive = await _submit(resources, analyst, 2, 10, Priority.INTERACTIVE)
+    assert await _claim(resources, 6) == [*interactive, *bulk, None]
+
+
+async def test_a_bulk_of_ten_thousand_delays_anothers_single_by_less_than_two(
+    resources: Resources, world: World
+) -> None:
+    await _submit(resources, world.alpha.principals[Role.ANALYZE], 1)
+    await _repeat(resources, 9_999)
+    await _claim(resources, 5)
+    (single,) = await _submit(resources, world.beta.principals[Role.ANALYZE], 1)
+    async with resources.transactions(world.beta.principals[Role.READ]) as tx:
+        ((ahead, _),) = (await scheduling.positions(tx, [single])).values()
+    assert ahead <= 1
+    assert single in await _claim(resources, 2)
+
+
+async def _repeat(resources: Resources, count: int) -> None:
+    """Insert more jobs like the one there is: the database gives each its turn."""
+    copied = [c for c in inspect(Job).columns if c.name not in ("id", "tag")]
+    more = func.generate_series(1, count).table_valued("n")
+    async with resources.transactions(TEST) as tx:
+        statement = insert(Job).from_select([c.name for c in copied], select(*copied).join(more, true()))
+        await tx.session.execute(statement)
+
+
+async def test_three_organizations_take_turns(resources: Resources, world: World) -> None:
+    gamma, _ = await add_organization(resources, "gamma")
+    people = [t.principals[Role.ANALYZE] for t in (world.alpha, world.beta)] + [gamma]
+    ids = {id_: n for n, who in enumerate(people) for id_ in await _submit(resources, who, 4)}
+    owners = [ids[job_id or 0] for job_id in await _claim(resources, 12)]
+    assert owners == [0, 1, 2] * 4
+
+
+async def test_concurrent_claims_give_each_job_once(resources: Resources, world: World) -> None:
+    ids = await _submit(resources, world.alpha.principals[Role.ANALYZE], 30)
+    claimed = await asyncio.gather(*[_claim(resources, 4) for _ in range(10)])
+    found = [job_id for some in claimed for job_id in some if job_id is not None]
+    assert sorted(found) == ids
+
+
+async def test_a_held_job_is_passed_over_until_its_time(resources: Resources, world: World) -> None:
+    analyst = world.alpha.principals[Role.ANALYZE]
+    async with resources.transactions(world.superadmin) as tx:
+        setting = quotas.QuotaSetting(RateUnit.DAY, 1, base_config="Echo", pacing=QuotaPacing.QUEUE)
+        await quotas.set_limit(tx, setting)
+    first, held = await _submit(resources, analyst, 2)
+    async with resources.transactions(TEST) as tx:
+        assert await scheduling.count_due(tx) == 1
+    assert await _claim(resources, 2) == [first, None]
+    async with resources.transactions(analyst) as tx:
+        ((_, expected),) = (await scheduling.positions(tx, [held])).values()
+    assert expected == (await get_job(resources, held)).not_before
+    async with resources.transactions(TEST) as tx:
+        await tx.session.execute(update(Job).where(Job.id == held).values(not_before=func.now()))
+    assert await _claim(resources, 2) == [held, None]
+
+
+async def test_a_locked_organizations_jobs_wait_until_it_is_unlocked(
+    resources: Resources, world: World
+) -> None:
+    ids = await _submit(resources, world.alpha.principals[Role.ANALYZE], 2)
+    for status, claimed in ((OrganizationStatus.LOCKED, [None]), (OrganizationStatus.ACTIVE, ids)):
+        async with resources.transactions(world.superadmin) as tx:
+            await organizations.update(tx, "alpha", OrganizationChange(status=status))
+        assert await _claim(resources, len(claimed)) == claimed
+
+
+async def test_positions_are_told_of_own_waiting_jobs_only(resources: Resources, world: World) -> None:
+    alpha, beta = (t.principals[Role.ANALYZE] for t in (world.alpha, world.beta))
+    first, second = await _submit(resources, alpha, 2)
+    (other,) = await _submit(resources, beta, 1)
+    async with resources.transactions(alpha) as tx:
+        found = await scheduling.positions(tx, [first, second, other])
+    assert {job_id: ahead for job_id, (ahead, _) in found.items()} == {first: 0, second: 2}
+    await _claim(resources)
+    async with resources.transactions(alpha) as tx:
+        assert [*await scheduling.positions(tx, [first, second])] == [second]
+
+
+async def test_the_sweeper_sends_wake_ups_that_went_missing(
+    resources: Resources, world: World, fake: FakeRunner
+) -> None:
+    await _submit(resources, world.alpha.principals[Role.ANALYZE], 3)
+    await resources.redis.delete("cortexql:wake")
+    assert await sweep(context(resources, fake)) == 0
+    assert await count_wakes(resources) == 3
+
+
+async def test_a_lease_is_renewed_only_for_what_really_runs(
+    resources: Resources, world: World, executor: Executor
+) -> None:
+    # As after a claim whose commit the worker never heard of: the job is its own, but nothing runs it.
+    job_id = await submit_echo(resources, world.alpha)
+    async with resources.transactions(TEST) as tx:
+        await scheduling.claim(tx, Lease("test-worker", timedelta(seconds=5)))
+    until = (await get_job(resources, job_id)).lease_until
+    await submit_echo(resources, world.beta, sleep=0.5)
+    beating = asyncio.create_task(executor.heartbeat())
+    running = asyncio.create_task(executor.run_jobs())
+    await asyncio.sleep(0.2)
+    await executor._beat()  # noqa: SLF001 the beat that comes while the other runs
+    assert await running == 1
+    beating.cancel()
+    job = await get_job(resources, job_id)
+    assert (job.status, job.lease_until) == (JobStatus.IN_PROGRESS, until)

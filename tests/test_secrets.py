@@ -1,0 +1,27 @@
+"""Encryption at rest."""
+
+import pytest
+
+from cortexql.secrets import Cipher, SecretLostError
+
+
+@pytest.mark.parametrize("plain", ["", "hunter2", "zażółć\0\n", "x" * 100_000])
+def test_a_secret_comes_back_and_its_cipher_text_does_not_show_it(plain: str) -> None:
+    stored = Cipher("key").encrypt(plain)
+    assert Cipher("key").decrypt(stored) == plain
+    assert not plain or plain not in stored
+    assert stored != Cipher("key").encrypt(plain)
+
+
+@pytest.mark.parametrize("stored", ["", ":", "abc", "żółć:ć", None])
+def test_what_was_not_written_under_this_key_is_lost(stored: str | None) -> None:
+    cipher, other = Cipher("key"), Cipher("another")
+    with pytest.raises(SecretLostError, match=f"not with this {cipher.key_id}"):
+        cipher.decrypt(other.encrypt("hunter2") if stored is None else stored)
+
+
+def test_a_tampered_secret_is_lost() -> None:
+    cipher = Cipher("key")
+    stored = cipher.encrypt("hunter2")
+    with pytest.raises(SecretLostError):
+        cipher.decrypt(stored[:-10] + ("A" if stored[-10] != "A" else "B") + stored[-9:])
