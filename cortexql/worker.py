@@ -19,7 +19,8 @@ from cortexql.models import RunnerKind
 from cortexql.resources import Resources, open_resources
 from cortexql.runner import docker, process
 from cortexql.runner.base import Runner
-from cortexql.services.execution import ExecutionContext, Executor, sweep
+from cortexql.services.execution import Executor, sweep
+from cortexql.services.preparation import ExecutionContext
 from cortexql.settings import Settings
 
 log = get_logger(__name__)

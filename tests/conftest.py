@@ -16,7 +16,8 @@ from cortexql.principal import Principal, Role, system
 from cortexql.resources import Resources, open_resources
 from cortexql.runner.fake import FakeRunner
 from cortexql.services import credentials, definitions, neurons, organizations, users
-from cortexql.services.execution import ExecutionContext, Executor
+from cortexql.services.execution import Executor
+from cortexql.services.preparation import ExecutionContext
 from cortexql.settings import Settings
 
 pytest_plugins = ["tests.parts.fixtures"]

@@ -17,11 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STATIC = ROOT / "cortexql" / "static"
 VENDOR = STATIC / "vendor"
 PAGE = ROOT / "cortexql" / "resolvers" / "graphiql.html"
-# The contract stands in until the exported schema is checked in.
-SCHEMAS = (
-    ROOT / "cortexql" / "schema" / "schema.graphql",
-    ROOT.parent / "shared" / "contract" / "schema.graphql",
-)
+SCHEMA = ROOT / "cortexql" / "schema" / "schema.graphql"
 TABS = json.loads((STATIC / "graphiql" / "tabs.json").read_text(encoding="utf-8"))
 PACKAGES = tomllib.loads((VENDOR / "vendor.toml").read_text(encoding="utf-8"))["package"]
 FILES = [file for package in PACKAGES for file in package["files"]]
@@ -99,10 +95,7 @@ def test_drop_rule_leaves_the_other_rules(script: ModuleType) -> None:
 
 @pytest.fixture(scope="module")
 def schema() -> GraphQLSchema:
-    for path in SCHEMAS:
-        if path.is_file():
-            return build_schema(path.read_text(encoding="utf-8"))
-    pytest.skip("no schema is exported yet")
+    return build_schema(SCHEMA.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ async def start(
     resources: Resources, principal: Principal, connection: HTTPConnection, response: Response
 ) -> None:
     """Set the cookie of a user who has just shown a password."""
-    password_hash = await _password_hash(resources, principal)
+    async with resources.transactions(principal) as tx:
+        password_hash = (await users.viewer(tx)).password_hash
     content = [principal.user_id, _fingerprint(resources.settings, password_hash)]
     response.set_cookie(
         COOKIE,
@@ -46,8 +47,7 @@ async def principal_of_cookie(resources: Resources, cookie: str) -> Principal:
         UnauthenticatedError: it is forged or too old, its user is locked, or has another password since.
     """
     user_id, fingerprint = _read(resources.settings, cookie)
-    principal = await credentials.principal_of_user(resources.transactions, user_id, "session")
-    password_hash = await _password_hash(resources, principal)
+    principal, password_hash = await credentials.principal_of_session(resources.transactions, user_id)
     signer = _signer(resources.settings)
     if not signer.verify_signature(password_hash or "", fingerprint):
         raise UnauthenticatedError
@@ -63,11 +63,6 @@ def _read(settings: Settings, cookie: str) -> tuple[int, str]:
         raise UnauthenticatedError from error
     user_id, fingerprint = content
     return int(user_id), str(fingerprint)
-
-
-async def _password_hash(resources: Resources, principal: Principal) -> str | None:
-    async with resources.transactions(principal) as tx:
-        return (await users.viewer(tx)).password_hash
 
 
 def _fingerprint(settings: Settings, password_hash: str | None) -> str:

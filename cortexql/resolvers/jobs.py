@@ -19,7 +19,7 @@ from cortexql.schema.connection import (
 )
 from cortexql.schema.context import Info
 from cortexql.schema.enums import Priority
-from cortexql.schema.errors import UserError, expected
+from cortexql.schema.errors import expected
 from cortexql.schema.ids import number_of
 from cortexql.schema.inputs import (
     DEFAULT_LEVEL,
@@ -86,26 +86,10 @@ class JobQueries:
         return to_connection(page, Observable.of)  # type: ignore[no-any-return]
 
 
-def _analyzer(errors: list[UserError], _: object) -> payloads.RunAnalyzerPayload:
-    return payloads.RunAnalyzerPayload(errors=errors)
-
-
-def _analyze(errors: list[UserError], _: object) -> payloads.AnalyzePayload:
-    return payloads.AnalyzePayload(errors=errors)
-
-
-def _responder(errors: list[UserError], _: object) -> payloads.RunResponderPayload:
-    return payloads.RunResponderPayload(errors=errors)
-
-
-def _job(errors: list[UserError], _: object) -> payloads.JobPayload:
-    return payloads.JobPayload(errors=errors)
-
-
 @strawberry.type
 class JobMutations:
     @strawberry.mutation(description="One observable, one analyzer.")
-    @expected(_analyzer)
+    @expected(payloads.RunAnalyzerPayload)
     async def run_analyzer(
         self, info: Info, input: Annotated[RunAnalyzerInput, given]
     ) -> payloads.RunAnalyzerPayload:
@@ -128,7 +112,7 @@ class JobMutations:
         )
 
     @strawberry.mutation(description="Many observables times many analyzers, accepted or refused one by one.")
-    @expected(_analyze)
+    @expected(payloads.AnalyzePayload)
     async def analyze(self, info: Info, input: Annotated[AnalyzeInput, given]) -> payloads.AnalyzePayload:
         request = JobRequest(
             observables=[to_observable(observable) for observable in input.observables],
@@ -144,7 +128,7 @@ class JobMutations:
         return payloads.AnalyzePayload(submissions=[payloads.Submission.of(item) for item in done])
 
     @strawberry.mutation(description="One object, one responder.")
-    @expected(_responder)
+    @expected(payloads.RunResponderPayload)
     async def run_responder(
         self, info: Info, input: Annotated[RunResponderInput, given]
     ) -> payloads.RunResponderPayload:
@@ -171,7 +155,7 @@ class JobMutations:
     @strawberry.mutation(
         description="Cancels a job: a waiting one at once, a running one by destroying its run within seconds."
     )
-    @expected(_job)
+    @expected(payloads.JobPayload)
     async def cancel_job(self, info: Info, input: Annotated[JobIdInput, given]) -> payloads.JobPayload:
         async with info.context.open() as tx:
             row = await jobs.cancel(tx, number_of(input.id, "Job"))
@@ -180,7 +164,7 @@ class JobMutations:
     @strawberry.mutation(
         description="Deletes a job: its report, its log and the files only it had go at once."
     )
-    @expected(_job)
+    @expected(payloads.JobPayload)
     async def delete_job(self, info: Info, input: Annotated[JobIdInput, given]) -> payloads.JobPayload:
         async with info.context.open() as tx:
             row = await jobs.delete_job(tx, number_of(input.id, "Job"))

@@ -10,7 +10,7 @@ from cortexql.schema.arguments import given
 from cortexql.schema.connection import After, Connection, First, page_request, to_connection
 from cortexql.schema.context import Info
 from cortexql.schema.enums import QuotaPacing
-from cortexql.schema.errors import UserError, expected
+from cortexql.schema.errors import expected
 from cortexql.schema.ids import number_of
 from cortexql.schema.inputs import (
     NEURONS,
@@ -84,29 +84,13 @@ class NeuronQueries:
         return [Quota.of(usage) for usage in found]
 
 
-def _neuron(errors: list[UserError], _: object) -> payloads.NeuronPayload:
-    return payloads.NeuronPayload(errors=errors)
-
-
-def _refresh(errors: list[UserError], _: object) -> payloads.RefreshCatalogPayload:
-    return payloads.RefreshCatalogPayload(errors=errors)
-
-
-def _shared(errors: list[UserError], given: UpdateSharedConfigInput) -> payloads.SharedConfigPayload:
-    return payloads.SharedConfigPayload(errors=errors, base_config=given.base_config)
-
-
-def _quota(errors: list[UserError], _: object) -> payloads.QuotaPayload:
-    return payloads.QuotaPayload(errors=errors)
-
-
 @strawberry.type
 class NeuronMutations:
     @strawberry.mutation(
         description="Reads every catalogue source again; reports what was added, changed, removed, invalid. "
         "Orgadmins too."
     )
-    @expected(_refresh)
+    @expected(payloads.RefreshCatalogPayload)
     async def refresh_catalog(
         self, info: Info, input: Annotated[RefreshCatalogInput | None, given] = None
     ) -> payloads.RefreshCatalogPayload:
@@ -119,7 +103,7 @@ class NeuronMutations:
     @strawberry.mutation(
         description="Enables a definition. Needs no runner or image yet: NEURON_UNAVAILABLE is for submissions."
     )
-    @expected(_neuron)
+    @expected(payloads.NeuronPayload)
     async def enable_neuron(
         self, info: Info, input: Annotated[EnableNeuronInput, given]
     ) -> payloads.NeuronPayload:
@@ -140,7 +124,7 @@ class NeuronMutations:
         return payloads.NeuronPayload(neuron=to_neuron(row))
 
     @strawberry.mutation(description="Changes a neuron's settings, or upgrades it.")
-    @expected(_neuron)
+    @expected(payloads.NeuronPayload)
     async def update_neuron(
         self, info: Info, input: Annotated[UpdateNeuronInput, given]
     ) -> payloads.NeuronPayload:
@@ -163,7 +147,7 @@ class NeuronMutations:
     @strawberry.mutation(
         description="Disables a neuron: its configuration is gone, its jobs and reports stay."
     )
-    @expected(_neuron)
+    @expected(payloads.NeuronPayload)
     async def disable_neuron(
         self, info: Info, input: Annotated[NeuronIdInput, given]
     ) -> payloads.NeuronPayload:
@@ -175,7 +159,7 @@ class NeuronMutations:
         description="Sets shared credentials and settings of all analyzers and responders with one baseConfig, for "
         "the viewer's organization."
     )
-    @expected(_shared)
+    @expected(payloads.SharedConfigPayload, "base_config")
     async def update_shared_config(
         self, info: Info, input: Annotated[UpdateSharedConfigInput, given]
     ) -> payloads.SharedConfigPayload:
@@ -189,7 +173,7 @@ class NeuronMutations:
         )
 
     @strawberry.mutation(description="Sets or lifts a budget.")
-    @expected(_quota)
+    @expected(payloads.QuotaPayload)
     async def set_quota(self, info: Info, input: Annotated[SetQuotaInput, given]) -> payloads.QuotaPayload:
         setting = quotas.QuotaSetting(
             unit=input.unit,

@@ -17,7 +17,7 @@ from cortexql.schema.connection import (
     to_connection,
 )
 from cortexql.schema.context import Info
-from cortexql.schema.errors import UserError, expected
+from cortexql.schema.errors import expected
 from cortexql.schema.inputs import (
     CreateOrganizationInput,
     CreateUserInput,
@@ -72,22 +72,10 @@ class OrganizationQueries:
         return to_connection(page, User.of)  # type: ignore[no-any-return]
 
 
-def _organization(errors: list[UserError], _: object) -> payloads.OrganizationPayload:
-    return payloads.OrganizationPayload(errors=errors)
-
-
-def _user(errors: list[UserError], _: object) -> payloads.UserPayload:
-    return payloads.UserPayload(errors=errors)
-
-
-def _key(errors: list[UserError], _: object) -> payloads.ApiKeyPayload:
-    return payloads.ApiKeyPayload(errors=errors)
-
-
 @strawberry.type
 class OrganizationMutations:
     @strawberry.mutation(description="Creates an organization.")
-    @expected(_organization)
+    @expected(payloads.OrganizationPayload)
     async def create_organization(
         self, info: Info, input: Annotated[CreateOrganizationInput, given]
     ) -> payloads.OrganizationPayload:
@@ -96,7 +84,7 @@ class OrganizationMutations:
         return payloads.OrganizationPayload(organization=Organization.of(row))
 
     @strawberry.mutation(description="Changes, locks or unlocks an organization.")
-    @expected(_organization)
+    @expected(payloads.OrganizationPayload)
     async def update_organization(
         self, info: Info, input: Annotated[UpdateOrganizationInput, given]
     ) -> payloads.OrganizationPayload:
@@ -106,7 +94,7 @@ class OrganizationMutations:
         return payloads.OrganizationPayload(organization=Organization.of(row))
 
     @strawberry.mutation(description="Creates a user.")
-    @expected(_user)
+    @expected(payloads.UserPayload)
     async def create_user(self, info: Info, input: Annotated[CreateUserInput, given]) -> payloads.UserPayload:
         hashed = await passwords.to_hash(input.password) if input.password is not None else None
         new = users.NewUser(input.login, input.name, frozenset(input.roles), input.organization, hashed)
@@ -115,7 +103,7 @@ class OrganizationMutations:
         return payloads.UserPayload(user=User.of(row))
 
     @strawberry.mutation(description="Changes, locks or unlocks a user.")
-    @expected(_user)
+    @expected(payloads.UserPayload)
     async def update_user(self, info: Info, input: Annotated[UpdateUserInput, given]) -> payloads.UserPayload:
         roles = None if input.roles is None else frozenset(input.roles)
         async with info.context.open() as tx:
@@ -123,7 +111,7 @@ class OrganizationMutations:
         return payloads.UserPayload(user=User.of(row))
 
     @strawberry.mutation(description="Sets a password: the own one, or, by an admin, a user's.")
-    @expected(_user)
+    @expected(payloads.UserPayload)
     async def set_password(
         self, info: Info, input: Annotated[SetPasswordInput, given]
     ) -> payloads.UserPayload:
@@ -138,7 +126,7 @@ class OrganizationMutations:
         return payloads.UserPayload(user=User.of(row))
 
     @strawberry.mutation(description="Gives a user a new API key. It is shown once, in this payload.")
-    @expected(_key)
+    @expected(payloads.ApiKeyPayload)
     async def renew_api_key(
         self, info: Info, input: Annotated[UserLoginInput, given]
     ) -> payloads.ApiKeyPayload:
@@ -147,7 +135,7 @@ class OrganizationMutations:
         return payloads.ApiKeyPayload(user=User.of(row), key=key)
 
     @strawberry.mutation(description="Removes all of a user's API keys.")
-    @expected(_user)
+    @expected(payloads.UserPayload)
     async def revoke_api_key(
         self, info: Info, input: Annotated[UserLoginInput, given]
     ) -> payloads.UserPayload:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import strawberry
 
 from cortexql.schema.context import Info
-from cortexql.services.page import Page, PageRequest
+from cortexql.services.page import Page, PageRequest, total
 
 NodeType = TypeVar("NodeType")
 Row = TypeVar("Row")
@@ -35,12 +35,12 @@ class Connection(Generic[NodeType]):
     edges: list[Edge[NodeType]] = strawberry.field(description="Nodes with their cursors.")
     nodes: list[NodeType] = strawberry.field(description="The nodes alone.")
     page_info: PageInfo = strawberry.field(description="Where the page lies.")
-    count: strawberry.Private[Any] = None
+    page: strawberry.Private[Any] = None
 
     @strawberry.field(description="How many there are in all; counted only when asked for.")
     async def total_count(self, info: Info) -> int:
         async with info.context.open() as tx:
-            return (await tx.session.scalars(self.count)).one()  # type: ignore[no-any-return]
+            return await total(tx, self.page)
 
 
 def to_connection(page: Page[Row], convert: Callable[[Row], Any]) -> Any:
@@ -53,7 +53,7 @@ def to_connection(page: Page[Row], convert: Callable[[Row], Any]) -> Any:
         start_cursor=page.cursors[0] if page.cursors else None,
         end_cursor=page.cursors[-1] if page.cursors else None,
     )
-    return Connection(edges=edges, nodes=nodes, page_info=info, count=page.count)
+    return Connection(edges=edges, nodes=nodes, page_info=info, page=page)
 
 
 def page_request(

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import strawberry
 
@@ -44,9 +44,9 @@ class Payload:
 
 
 def expected(
-    refuse: Callable[[list[UserError], Any], PayloadType],
+    payload: Callable[..., PayloadType], *echoed: str
 ) -> Callable[[Callable[Arguments, Awaitable[PayloadType]]], Callable[Arguments, Awaitable[PayloadType]]]:
-    """Wrap a mutation: what it raises on purpose becomes the payload that `refuse` makes of errors and input."""
+    """Wrap a mutation: what it raises on purpose becomes its payload with errors, and the input's `echoed` fields."""
 
     def wrap(
         mutate: Callable[Arguments, Awaitable[PayloadType]],
@@ -56,7 +56,8 @@ def expected(
             try:
                 return await mutate(*args, **kwargs)
             except CortexError as error:
-                return refuse([UserError.of(error)], kwargs.get("input"))
+                given = {name: getattr(kwargs["input"], name) for name in echoed}
+                return payload(errors=[UserError.of(error)], **given)
 
         return mutation
 

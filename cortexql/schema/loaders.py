@@ -11,6 +11,7 @@ from strawberry.dataloader import DataLoader
 from cortexql import models
 from cortexql.resources import Resources
 from cortexql.services import definitions, neurons, quotas, reports, scheduling, workers
+from cortexql.services.rows import by_id
 from cortexql.transaction import Transaction
 
 Row = TypeVar("Row", bound=SQLModel)
@@ -34,12 +35,12 @@ class Loaders:
     def __init__(self, opener: Opener) -> None:
         """Make them; nothing is read yet."""
         self._opener = opener
-        self.organization = self._by(models.Organization, "id")
-        self.user = self._by(models.User, "id")
-        self.attachment = self._by(models.Attachment, "id")
-        self.observable = self._by(models.Observable, "id")
-        self.job = self._by(models.Job, "id")
-        self.definition = self._by(models.Definition, "id")
+        self.organization = self._by_id(models.Organization)
+        self.user = self._by_id(models.User)
+        self.attachment = self._by_id(models.Attachment)
+        self.observable = self._by_id(models.Observable)
+        self.job = self._by_id(models.Job)
+        self.definition = self._by_id(models.Definition)
         self.report = self._of(_reports)
         self.quota = self._of(_usages)
         self.has_key = self._of(_has_keys)
@@ -71,10 +72,9 @@ class Loaders:
         # Without a cache: on a WebSocket a context lives long, and what a job has changes meanwhile.
         return DataLoader(load_fn=load, cache=False)
 
-    def _by(self, table: type[Row], column: str) -> DataLoader[Any, Row | None]:
-        async def read(tx: Transaction, keys: Sequence[Any]) -> dict[Any, Row]:
-            rows = await tx.session.scalars(select(table).where(getattr(table, column).in_(keys)))
-            return {getattr(row, column): row for row in rows.all()}
+    def _by_id(self, table: type[Row]) -> DataLoader[Any, Row | None]:
+        async def read(tx: Transaction, ids: Sequence[Any]) -> dict[Any, Row]:
+            return await by_id(tx, table, ids)
 
         return self._of(read)
 

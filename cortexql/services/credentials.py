@@ -45,12 +45,13 @@ async def principal_of_password(transactions: Transactions, login: str, password
     return _principal(account, "password")
 
 
-async def principal_of_user(transactions: Transactions, user_id: int, credential: str) -> Principal:
-    """Return a user's principal as it is now, for a session or a long-lived connection."""
+async def principal_of_session(transactions: Transactions, user_id: int) -> tuple[Principal, str | None]:
+    """Return a user's principal as it is now, and the password hash that a session is bound to."""
     query = select(User, Organization).join(Organization, Organization.id == User.organization_id)
     async with transactions(_AUTHENTICATION) as tx:
         row = (await tx.session.execute(query.where(User.id == user_id))).one_or_none()
-    return _principal(_Account(*row) if row else None, credential)
+    account = _Account(*row) if row else None
+    return _principal(account, "session"), account.user.password_hash if account else None
 
 
 async def is_own_password(transactions: Transactions, principal: Principal, password: str | None) -> bool:

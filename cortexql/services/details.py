@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import func, select
-from sqlmodel import SQLModel
 
 from cortexql.errors import NotFoundError
 from cortexql.models import (
@@ -26,9 +25,8 @@ from cortexql.models import (
 from cortexql.principal import Permission
 from cortexql.services import neurons, reports
 from cortexql.services.neurons import Configured
+from cortexql.services.rows import by_id
 from cortexql.transaction import Transaction
-
-Row = TypeVar("Row", bound=SQLModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +90,9 @@ class Figures:
 async def of_jobs(tx: Transaction, jobs: Iterable[Job]) -> list[WholeJob]:
     """Return jobs with what they are shown with."""
     rows = list(jobs)
-    organizations = await _by_id(tx, Organization, [job.organization_id for job in rows])
-    observables = await _by_id(tx, Observable, [job.observable_id for job in rows])
-    files = await _by_id(tx, Attachment, [row.attachment_id for row in observables.values()])
+    organizations = await by_id(tx, Organization, [job.organization_id for job in rows])
+    observables = await by_id(tx, Observable, [job.observable_id for job in rows])
+    files = await by_id(tx, Attachment, [row.attachment_id for row in observables.values()])
     found: list[WholeJob] = []
     for job in rows:
         observable = observables.get(job.observable_id or 0)
@@ -107,13 +105,13 @@ async def of_jobs(tx: Transaction, jobs: Iterable[Job]) -> list[WholeJob]:
 async def list_jobs(tx: Transaction, ids: Iterable[int]) -> Sequence[Job]:
     """Return the visible jobs among some, deleted ones too."""
     tx.principal.require(Permission.READ)
-    return list((await _by_id(tx, Job, ids)).values())
+    return list((await by_id(tx, Job, ids)).values())
 
 
 async def of_artifacts(tx: Transaction, artifacts: Iterable[Artifact]) -> list[WholeArtifact]:
     """Return artifacts with their files."""
     rows = list(artifacts)
-    files = await _by_id(tx, Attachment, [row.attachment_id for row in rows])
+    files = await by_id(tx, Attachment, [row.attachment_id for row in rows])
     return [WholeArtifact(row, files.get(row.attachment_id or 0)) for row in rows]
 
 
@@ -138,7 +136,7 @@ async def of_neurons(tx: Transaction, found: Iterable[Neuron]) -> list[WholeNeur
     )
     # The last one stands: the orgadmin's own, the oldest.
     quotas = {quota.neuron_id: quota for quota in (await tx.session.scalars(query)).all()}
-    organizations = await _by_id(tx, Organization, [row.neuron.organization_id for row in whole])
+    organizations = await by_id(tx, Organization, [row.neuron.organization_id for row in whole])
     return [
         WholeNeuron(row, organizations[row.neuron.organization_id].name, quotas.get(row.neuron.id))
         for row in whole
@@ -163,7 +161,7 @@ async def get_worker(tx: Transaction, kind: NeuronType, worker_id: str) -> Whole
 async def of_users(tx: Transaction, users: Iterable[User]) -> list[WholeUser]:
     """Return users with what they are shown with."""
     rows = list(users)
-    organizations = await _by_id(tx, Organization, [user.organization_id for user in rows])
+    organizations = await by_id(tx, Organization, [user.organization_id for user in rows])
     query = select(ApiKey.user_id).where(ApiKey.user_id.in_([user.id for user in rows]))
     with_key = set((await tx.session.scalars(query)).all())
     return [WholeUser(user, organizations[user.organization_id].name, user.id in with_key) for user in rows]
@@ -202,12 +200,3 @@ async def list_definitions(tx: Transaction, kind: NeuronType) -> Sequence[Defini
     """Return all that the catalogues offer of a kind, by id."""
     query = select(Definition).where(Definition.type == kind, Definition.gone_at.is_(None))
     return (await tx.session.scalars(query.order_by(Definition.definition_id))).all()
-
-
-async def _by_id(tx: Transaction, table: type[Row], ids: Iterable[int | None]) -> dict[int, Row]:
-    wanted = {id_ for id_ in ids if id_ is not None}
-    if not wanted:
-        return {}
-    identity: Any = table.id
-    rows = (await tx.session.scalars(select(table).where(identity.in_(wanted)))).all()
-    return {row.id: row for row in rows}

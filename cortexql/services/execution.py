@@ -6,31 +6,27 @@ what a dead one held goes back to the queue (see `sweep`).
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func
 
-from cortexql import attachments
 from cortexql.log import get_logger
-from cortexql.models import Attachment, Job, JobStage, JobStatus, Neuron, NeuronType, Observable, RunnerKind
+from cortexql.models import Job, JobStage, JobStatus, NeuronType, RunnerKind
 from cortexql.principal import system
-from cortexql.runner.base import EngineGoneError, InputFile, Limits, Outcome, Runner, RunnerError, RunSpec
+from cortexql.runner.base import EngineGoneError, Outcome, Runner, RunnerError
 from cortexql.runner.report import Failure, ParsedReport, Scrubber, clean, judge
-from cortexql.secrets import Cipher, SecretLostError
-from cortexql.services import configuration, ledger, neurons, quotas, reports, scheduling, workers
+from cortexql.services import ledger, quotas, reports, scheduling, workers
+from cortexql.services.preparation import ExecutionContext, Preparation, UnrunnableError, prepare
 from cortexql.services.scheduling import Lease
-from cortexql.settings import Settings
-from cortexql.transaction import Transaction, Transactions, is_outage
+from cortexql.transaction import Transaction, is_outage
 
 log = get_logger(__name__)
 # A job whose worker died this often is what kills it.
 MAX_LOSSES = 3
 _SWEEPER = system("sweeper")
-_INPUT_FILE = "attachment"
 _LAST_LINES = 20
 # Lines and stages are written together, this often at most.
 _NOTE_SECONDS = 0.1
@@ -44,27 +40,14 @@ _Result = ParsedReport | Failure
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """A claimed job with all that its run needs, as plain values: no transaction is open while it runs."""
+    """A claimed job under way."""
 
     job: Job
-    spec: RunSpec
-    timeout: timedelta
-    secrets: list[str]
-    runners: list[RunnerKind]
+    needs: Preparation
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     runner: RunnerKind | None = None
     image_digest: str | None = None
     started: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionContext:
-    """What execution needs of the process."""
-
-    transactions: Transactions
-    runners: Mapping[RunnerKind, Runner[Any]]
-    cipher: Cipher
-    settings: Settings
 
 
 class Executor:
@@ -167,7 +150,7 @@ class Executor:
 
     def _presence(self) -> workers.Presence:
         kinds = tuple(kind.value for kind in self._context.runners)
-        return workers.Presence(self._lease.owner, self._slots, len(self._under_way), kinds)
+        return workers.Presence(self._lease.owner, self._slots, self.busy, kinds)
 
     async def _claim(self) -> _Work | None:
         """Claim the next job that can be run; the ones before it that cannot end in FAILURE."""
@@ -177,8 +160,8 @@ class Executor:
                 if job is None:
                     return None
                 try:
-                    work = await _prepare(tx, job, self._context)
-                except _UnrunnableError as error:
+                    work = _Work(job, await prepare(tx, job, self._context))
+                except UnrunnableError as error:
                     await _end_failed(tx, job, self._lease.owner, _End(str(error), started=False))
                     continue
             self._under_way[job.id, job.attempts] = work
@@ -203,7 +186,7 @@ class Executor:
     async def _attempt(self, work: _Work) -> tuple[_Result, Path | None, _Destroy]:
         """Try the runners in order; one that cannot start the neuron leaves it to the next."""
         problem = "no runner is configured that can run it"
-        for kind in work.runners:
+        for kind in work.needs.runners:
             work.runner = kind
             runner = self._context.runners[kind]
             try:
@@ -215,7 +198,7 @@ class Executor:
         return Failure(problem), None, _nothing
 
     async def _run_with(self, runner: Runner[Any], work: _Work) -> tuple[_Result, Path | None, _Destroy]:
-        run = await runner.prepare(work.spec)
+        run = await runner.prepare(work.needs.spec)
 
         async def destroy() -> None:
             await runner.destroy(run)
@@ -228,7 +211,7 @@ class Executor:
             outcome = await self._watch(runner, run, work, notes)
             if isinstance(outcome, Failure):
                 return outcome, None, destroy
-            result = await asyncio.to_thread(judge, outcome, list(notes.last_lines), work.secrets)
+            result = await asyncio.to_thread(judge, outcome, list(notes.last_lines), work.needs.secrets)
             work.image_digest = outcome.image_digest
         except BaseException:
             await asyncio.shield(destroy())
@@ -242,7 +225,9 @@ class Executor:
         losing = asyncio.create_task(work.lost.wait())
         try:
             await asyncio.wait(
-                {waiting, losing}, timeout=work.timeout.total_seconds(), return_when=asyncio.FIRST_COMPLETED
+                {waiting, losing},
+                timeout=work.needs.timeout.total_seconds(),
+                return_when=asyncio.FIRST_COMPLETED,
             )
             if not waiting.done():
                 await runner.destroy(run)
@@ -287,7 +272,7 @@ class Executor:
             tx, JobStatus.SUCCESS, _still_mine(work.job, owner), ledger.Cause(owner), values
         )
         if moved:
-            limit = work.spec.limits.max_files_bytes
+            limit = work.needs.spec.limits.max_files_bytes
             await reports.store(tx, moved[0], result, folder, max_file_bytes=limit)
         return bool(moved)
 
@@ -301,10 +286,6 @@ class Executor:
             which = _still_mine(work.job, self._lease.owner)
             await ledger.move(tx, JobStatus.WAITING, which, cause, {"lease_owner": None, "started_at": None})
             tx.wake()
-
-
-class _UnrunnableError(Exception):
-    """A claimed job that no run can be made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +311,7 @@ class _Notes:
         self._context = context
         self._work = work
         self._actor = actor
-        self._scrubber = Scrubber(work.secrets)
+        self._scrubber = Scrubber(work.needs.secrets)
         self._pending: list[ledger.Note] = []
         self._lines = 0
         self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
@@ -423,104 +404,12 @@ def _still_mine(job: Job, owner: str | None) -> ColumnElement[bool]:
     return (Job.id == job.id) & (Job.attempts == job.attempts) & (Job.lease_owner == owner)
 
 
-async def _prepare(tx: Transaction, job: Job, context: ExecutionContext) -> _Work:
-    query = select(Neuron).join(Neuron.definition).options(neurons.with_definition())
-    neuron = (await tx.session.scalars(query.where(Neuron.id == job.neuron_id))).one_or_none()
-    if neuron is None:
-        raise _UnrunnableError(f"{job.type.value} {job.neuron_name} was disabled while the job waited")
-    (configured,) = await neurons.configured(tx, [neuron])
-    try:
-        secrets = configured.secrets(context.cipher)
-    except SecretLostError as error:
-        raise _UnrunnableError(str(error)) from error
-    settings = context.settings
-    timeout = neuron.job_timeout or settings.job_timeout
-    config = configuration.for_run(
-        configured.values(secrets), timeout=timeout, freshness=_or(neuron.freshness, settings.freshness)
-    )
-    return _Work(
-        job=job,
-        spec=await _spec(tx, job, neuron, config, context),
-        timeout=timeout,
-        secrets=list(_strings(secrets)),
-        runners=[kind for kind in context.runners if _fits(kind, neuron)],
-    )
-
-
-async def _spec(
-    tx: Transaction, job: Job, neuron: Neuron, config: dict[str, Any], context: ExecutionContext
-) -> RunSpec:
-    definition, settings = neuron.definition, context.settings
-    content: dict[str, Any] = {
-        "dataType": job.data_type,
-        "tlp": job.tlp,
-        "pap": job.pap,
-        "message": job.message,
-        "parameters": job.parameters,
-        "config": config,
-    }
-    file = None
-    if job.type is NeuronType.RESPONDER:
-        content["data"] = job.input
-    else:
-        file = await _observable(tx, job, content, context.transactions)
-    cacerts = config.get("cacerts")
-    return RunSpec(
-        run_id=f"{job.id}-{job.attempts}",
-        input=content,
-        command=definition.command,
-        root=Path(definition.root) if definition.root else None,
-        image=definition.docker_image,
-        file=file,
-        cacerts=cacerts if isinstance(cacerts, str) and cacerts.strip() else None,
-        limits=Limits(
-            memory=settings.docker_memory,
-            cpus=settings.docker_cpus,
-            pids=settings.docker_pids,
-            max_output_bytes=settings.max_report_bytes,
-            max_files_bytes=settings.max_upload_bytes,
-        ),
-        labels={"cortexql.job": str(job.id), "cortexql.attempt": str(job.attempts)},
-    )
-
-
-async def _observable(
-    tx: Transaction, job: Job, content: dict[str, Any], transactions: Transactions
-) -> InputFile | None:
-    query = select(Observable).where(Observable.id == job.observable_id)
-    observable = (await tx.session.scalars(query)).one_or_none()
-    if observable is None:
-        raise _UnrunnableError("the job's observable is gone")
-    if observable.attachment_id is None:
-        content["data"] = observable.data
-        return None
-    attachment = await tx.session.get_one(Attachment, observable.attachment_id)
-    content |= {"file": _INPUT_FILE, "filename": job.filename, "contentType": job.content_type}
-    return InputFile(_INPUT_FILE, lambda: attachments.read(transactions, _SWEEPER, attachment.id))
-
-
-def _fits(kind: RunnerKind, neuron: Neuron) -> bool:
-    definition = neuron.definition
-    return (definition.docker_image if kind is RunnerKind.DOCKER else definition.command) is not None
-
-
 def _stopped(work: _Work, notes: _Notes) -> str:
     if work.lost.is_set():
         return "the job was cancelled, deleted or taken over"
     said = "\n".join(notes.last_lines)
-    message = f"the neuron was stopped after its timeout of {work.timeout.total_seconds():g} s"
+    message = f"the neuron was stopped after its timeout of {work.needs.timeout.total_seconds():g} s"
     return f"{message}; it said last: {said}" if said else message
-
-
-def _strings(values: Mapping[str, Any]) -> Sequence[str]:
-    found: list[str] = []
-    for value in values.values():
-        found += [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
-    return found
-
-
-def _or(value: timedelta | None, default: timedelta) -> timedelta:
-    return default if value is None else value
 
 
 async def _nothing() -> None:

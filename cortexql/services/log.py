@@ -75,12 +75,6 @@ async def of_job(tx: Transaction, job_id: int, *, first: int, after: int = 0) ->
     return (await tx.session.scalars(query.order_by(JobEvent.seq).limit(first))).all()
 
 
-async def newest_of_job(tx: Transaction, job_id: int) -> JobEvent | None:
-    """Return a job's newest event."""
-    query = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq.desc()).limit(1)
-    return (await tx.session.scalars(query)).one_or_none()
-
-
 def _own(tx: Transaction) -> int:
     if tx.principal.organization_id is None:
         raise RuntimeError("the system has no event log of its own")

@@ -74,6 +74,11 @@ class Keyset:
     descending: bool = False
 
 
+async def total(tx: Transaction, page: Page[Any]) -> int:
+    """Count all rows of a page's list."""
+    return (await tx.session.scalars(page.count)).one()
+
+
 async def read(tx: Transaction, query: Select[tuple[Row]], keyset: Keyset, request: PageRequest) -> Page[Row]:
     """Read one page of a query.
 

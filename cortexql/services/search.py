@@ -20,7 +20,6 @@ from sqlalchemy import (
     func,
     select,
 )
-from sqlalchemy.orm import contains_eager
 
 from cortexql.errors import InvalidInputError
 from cortexql.models import (
@@ -39,7 +38,7 @@ from cortexql.models import (
     UserStatus,
 )
 from cortexql.principal import Permission
-from cortexql.services import jobs
+from cortexql.services import jobs, neurons
 from cortexql.services.conditions import Condition, Everything, Kind, Searchable, Vocabulary
 from cortexql.transaction import Transaction
 
@@ -79,7 +78,7 @@ async def find_jobs(tx: Transaction, search: Search, *, deleted: bool = False) -
 async def find_neurons(tx: Transaction, kind: NeuronType, search: Search) -> Found[Neuron]:
     """Find neurons of the caller's own organization, by name, with their definitions."""
     tx.principal.require(Permission.READ)
-    query = select(Neuron).join(Neuron.definition).options(contains_eager(Neuron.definition))
+    query = select(Neuron).join(Neuron.definition).options(neurons.with_definition())
     query = query.join(Organization, Organization.id == Neuron.organization_id)
     query = query.where(Neuron.type == kind, Neuron.organization_id == tx.principal.organization_id)
     return await _find(tx, query, _NEURONS, search, [Neuron.name.asc(), Neuron.id.asc()])

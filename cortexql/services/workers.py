@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -51,12 +51,6 @@ async def list_alive(tx: Transaction) -> Sequence[Worker]:
     """Return the workers that are there."""
     query = select(Worker).where(Worker.seen_at > func.now() - _ALIVE).order_by(Worker.name)
     return (await tx.session.scalars(query)).all()
-
-
-async def list_silent(tx: Transaction) -> Sequence[tuple[str, datetime]]:
-    """Return workers that went without a word, and when they were seen last."""
-    query = select(Worker).where(Worker.seen_at <= func.now() - _ALIVE)
-    return [(row.name, row.seen_at) for row in (await tx.session.scalars(query)).all()]
 
 
 async def available_runners(tx: Transaction, settings: Settings) -> list[RunnerKind]:

@@ -1,7 +1,6 @@
 """The console in a real browser: sign in, submit, watch the job end, without a word on the browser's console."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,16 +10,18 @@ from cortexql.resources import Resources
 from cortexql.services.execution import Executor
 from tests.admin.test_console import HOSTILE, PASSWORD, give_password
 from tests.conftest import World
+from tests.parts.debian import install
+from tests.parts.fixtures import skipped_when_missing
 
 pytestmark = pytest.mark.parts
-_CHROMIUM = shutil.which("chromium")
+_CHROMIUM = "/usr/bin/chromium"
 
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
     """Open a page; what the browser complains of fails the test at its end."""
-    if _CHROMIUM is None:
-        pytest.skip("apt-get install chromium")
+    with skipped_when_missing():
+        install("chromium")
     complaints: list[str] = []
 
     def note(message: ConsoleMessage) -> None:

@@ -14,13 +14,13 @@ from tests.parts.docker_images import make_images
 @pytest.fixture(scope="session")
 def docker_engine() -> Iterator[DockerEngine]:
     """Start an engine with `.url`, `.client` and the images of docker_images; one per xdist worker."""
-    with _skipped_when_missing(), DockerEngine() as engine:
+    with skipped_when_missing(), DockerEngine() as engine:
         make_images(engine.client)
         yield engine
 
 
 @contextmanager
-def _skipped_when_missing() -> Iterator[None]:
+def skipped_when_missing() -> Iterator[None]:
     """Skip what this machine cannot run, with the way to change that; CI never skips."""
     try:
         yield

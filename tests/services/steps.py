@@ -9,7 +9,7 @@ from cortexql.principal import Principal, Role, system
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
 from cortexql.services import neurons, organizations, submission
-from cortexql.services.execution import ExecutionContext
+from cortexql.services.preparation import ExecutionContext
 from cortexql.services.submission import JobRequest, ObservableRequest, Submission
 from cortexql.transaction import TENANT_TABLES
 from tests.conftest import Tenant

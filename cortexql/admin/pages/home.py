@@ -2,13 +2,12 @@
 
 from starlette.responses import Response
 
-from cortexql.admin import lookup
 from cortexql.admin.pages.job_rows import read_rows
 from cortexql.admin.visit import Visit
 from cortexql.models import JobStatus
 from cortexql.principal import Permission, system
 from cortexql.services import health, jobs
-from cortexql.services.page import PageRequest
+from cortexql.services.page import PageRequest, total
 
 _COUNTED = (JobStatus.WAITING, JobStatus.IN_PROGRESS, JobStatus.SUCCESS, JobStatus.FAILURE)
 _NEWEST = 8
@@ -20,7 +19,7 @@ async def show(visit: Visit) -> Response:
     async with visit.open() as tx:
         for status in _COUNTED:
             page = await jobs.list_page(tx, jobs.JobFilter(status=[status]), PageRequest(first=0))
-            counts[status.value] = await lookup.total(tx, page)
+            counts[status.value] = await total(tx, page)
         newest = await jobs.list_page(tx, jobs.JobFilter(), PageRequest(first=_NEWEST))
         rows = await read_rows(tx, newest.rows)
     return visit.page(

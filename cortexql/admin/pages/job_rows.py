@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cortexql.admin import lookup
 from cortexql.models import Job, JobStatus, Observable, Report
 from cortexql.services import reports
+from cortexql.services.rows import by_id
 from cortexql.transaction import Transaction
 
 UNDER_WAY = (JobStatus.WAITING, JobStatus.IN_PROGRESS)
@@ -40,6 +40,6 @@ class JobRow:
 
 async def read_rows(tx: Transaction, found: Sequence[Job]) -> list[JobRow]:
     """Join jobs with their observables and reports, in a statement each."""
-    seen = await lookup.by_id(tx, Observable, [job.observable_id for job in found])
+    seen = await by_id(tx, Observable, [job.observable_id for job in found])
     made = {report.job_id: report for report in await reports.list_of_jobs(tx, [job.id for job in found])}
     return [JobRow(job, seen.get(job.observable_id or 0), made.get(job.id)) for job in found]

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import orjson
 from starlette.responses import Response
 
-from cortexql.admin import lookup, tree
+from cortexql.admin import tree
 from cortexql.admin.pages.job_rows import JobRow, read_rows
 from cortexql.admin.visit import Visit, is_fragment, to_int
 from cortexql.errors import InvalidInputError, NotFoundError
 from cortexql.models import Artifact, Attachment, Job, JobEvent, JobStatus, Level, NeuronType
 from cortexql.services import jobs, log, reports
+from cortexql.services.rows import by_id
 from cortexql.transaction import Transaction
 
 _PAGE = 25
@@ -145,7 +146,7 @@ async def _found(tx: Transaction, row: JobRow) -> _Found | None:
         return None
     id_ = row.report.id
     artifacts = (await reports.artifacts(tx, [id_]))[id_]
-    files = await lookup.by_id(tx, Attachment, [artifact.attachment_id for artifact in artifacts])
+    files = await by_id(tx, Attachment, [artifact.attachment_id for artifact in artifacts])
     output = (await reports.outputs(tx, [id_]))[id_]
     full, whole = tree.grow(output.get("full"))
     return _Found(artifacts, files, full, whole)
@@ -154,5 +155,5 @@ async def _found(tx: Transaction, row: JobRow) -> _Found | None:
 async def _file(tx: Transaction, row: JobRow) -> Attachment | None:
     if row.observable is None or row.observable.attachment_id is None:
         return None
-    found = await lookup.by_id(tx, Attachment, [row.observable.attachment_id])
+    found = await by_id(tx, Attachment, [row.observable.attachment_id])
     return found.get(row.observable.attachment_id)

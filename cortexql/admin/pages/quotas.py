@@ -2,13 +2,13 @@
 
 from starlette.responses import Response
 
-from cortexql.admin import lookup
 from cortexql.admin.pages.owners import organization_names
 from cortexql.admin.visit import Visit, to_int
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import Neuron, NeuronType, Organization, QuotaPacing, RateUnit
 from cortexql.services import neurons, quotas
 from cortexql.services.page import MAX_SIZE, PageRequest
+from cortexql.services.rows import by_id
 
 
 async def list_quotas(visit: Visit) -> Response:
@@ -51,7 +51,7 @@ async def _list(visit: Visit, error: CortexError | None = None) -> Response:
             own += (await neurons.list_page(tx, kind, PageRequest(first=MAX_SIZE))).rows
         limited = [usage.quota.neuron_id for usage in usages if usage.quota.neuron_id is not None]
         named = {row.id: row.name for row in await neurons.list_by_id(tx, limited)}
-        owners = await lookup.by_id(tx, Organization, [usage.quota.organization_id for usage in usages])
+        owners = await by_id(tx, Organization, [usage.quota.organization_id for usage in usages])
         names = await organization_names(tx) if visit.principal.is_superadmin else []
     return visit.page(
         "quotas/list.html",

@@ -2,13 +2,13 @@
 
 from starlette.responses import Response
 
-from cortexql.admin import lookup
 from cortexql.admin.pages.owners import organization_names
 from cortexql.admin.visit import Visit
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import Organization, UserStatus
 from cortexql.principal import Permission, Role
 from cortexql.services import credentials, passwords, users
+from cortexql.services.rows import by_id
 
 _PAGE = 50
 
@@ -118,7 +118,7 @@ async def _list(visit: Visit, error: CortexError | None = None) -> Response:
     visit.principal.require(Permission.USER_MANAGE)
     async with visit.open() as tx:
         page = await users.list_page(tx, visit.asked("organization"), visit.page_request(_PAGE))
-        owners = await lookup.by_id(tx, Organization, [user.organization_id for user in page.rows])
+        owners = await by_id(tx, Organization, [user.organization_id for user in page.rows])
         names = await organization_names(tx) if visit.principal.is_superadmin else []
     return visit.page(
         "users/list.html",
@@ -136,7 +136,7 @@ async def _form(visit: Visit, error: CortexError | None = None, key: str = "") -
     visit.principal.require(Permission.USER_MANAGE)
     async with visit.open() as tx:
         user = await users.get_managed(tx, _login(visit))
-        owners = await lookup.by_id(tx, Organization, [user.organization_id])
+        owners = await by_id(tx, Organization, [user.organization_id])
     return visit.page(
         "users/show.html",
         status=error.status if error else 200,
