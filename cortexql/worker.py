@@ -91,7 +91,7 @@ def open_runners(settings: Settings) -> dict[RunnerKind, OwnedRunner]:
                 settings.docker_host, settings.jobs_dir, settings.docker_network
             )
         else:
-            log.warning("worker.no_docker_engine", docker_host=settings.docker_host or "default")
+            log.info("worker.no_docker_engine", docker_host=settings.docker_host or "default")
     return runners
 
 
