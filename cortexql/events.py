@@ -38,15 +38,21 @@ class Bus:
 
     async def listen(self) -> AsyncIterator[JobChanged | None]:
         """Yield hints for ever; None after each (re)connection, when any hint may have been missed."""
-        while True:
-            try:
-                async with self._redis.pubsub() as subscription:
-                    await subscription.subscribe(_CHANNEL)
-                    yield None
-                    async for message in subscription.listen():
-                        if message["type"] == "message":
-                            yield JobChanged(int(message["data"]))
-            except (RedisError, OSError) as error:
-                log.warning("bus.listen_failed", error=type(error).__name__)
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.sleep(_RETRY_SECONDS)
+        async for payload in subscribe(self._redis, _CHANNEL):
+            yield None if payload is None else JobChanged(int(payload))
+
+
+async def subscribe(redis: Redis, channel: str) -> AsyncIterator[bytes | None]:
+    """Yield a channel's messages for ever, through outages; None after each (re)connection."""
+    while True:
+        try:
+            async with redis.pubsub() as subscription:
+                await subscription.subscribe(channel)
+                yield None
+                async for message in subscription.listen():
+                    if message["type"] == "message":
+                        yield message["data"]
+        except (RedisError, OSError) as error:
+            log.warning("bus.listen_failed", error=type(error).__name__)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.sleep(_RETRY_SECONDS)

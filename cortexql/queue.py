@@ -1,17 +1,20 @@
 """Wake-ups over arq: they carry no work, only the hint that there is some. The only producer-side mention of arq."""
 
 import json
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from redis.exceptions import RedisError
 
+from cortexql.events import subscribe
 from cortexql.log import get_logger
 
 log = get_logger(__name__)
 NAME = "cortexql:wake"
 FUNCTION = "run_jobs"
+_NUDGES = "cortexql:nudge"
 # arq forgets a queued call after a day; a wake-up for a later window is sent again by the sweeper.
 _LONGEST_DEFER = timedelta(hours=12)
 
@@ -40,8 +43,15 @@ class Queue:
         defer = min(at, latest) if at and latest else None
         try:
             await self._redis.enqueue_job(FUNCTION, _queue_name=NAME, _defer_until=defer)
+            if at is None:
+                await self._redis.publish(_NUDGES, b"")
         except (RedisError, OSError) as error:
             log.warning("queue.wake_failed", error=type(error).__name__)
+
+    async def nudges(self) -> AsyncIterator[None]:
+        """Yield for ever when a wake-up has been sent: arq itself only looks now and then."""
+        async for _ in subscribe(self._redis, _NUDGES):
+            yield None
 
 
 async def connect(url: str) -> ArqRedis:

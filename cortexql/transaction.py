@@ -121,17 +121,24 @@ class Transactions:
 
 def create_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
     """Connect to `postgresql://…` by asyncpg."""
-    return create_async_engine(
+    engine = create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1).replace(
             "postgres://", "postgresql+asyncpg://", 1
         ),
         pool_size=pool_size,
         max_overflow=20,
-        pool_pre_ping=True,
         # An error carries its statement into the log, but no observable and no secret.
         hide_parameters=True,
         connect_args={"server_settings": {"jit": "off", "application_name": "cortexql", "timezone": "UTC"}},
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Have the pool replace a connection that the server has closed; a ping each time costs three round trips."""
+    if connection.driver_connection.is_closed():
+        raise sqlalchemy.exc.DisconnectionError
 
 
 def is_outage(error: BaseException) -> bool:

@@ -1,14 +1,14 @@
-"""The arq worker: a wake-up makes an idle slot run jobs until none is due. Only this and `queue.py` know arq."""
+"""The arq worker: a wake-up makes a free slot run jobs until none is due. Only this and `queue.py` know arq."""
 
 import asyncio
 import contextlib
 import os
 import secrets
 import socket
+import sys
 from contextlib import closing
 from typing import Any, Protocol, cast
 
-from arq.cron import cron
 from arq.worker import Worker as ArqWorker
 from arq.worker import func as arq_function
 from redis.exceptions import RedisError
@@ -24,14 +24,11 @@ from cortexql.services.preparation import ExecutionContext
 from cortexql.settings import Settings
 
 log = get_logger(__name__)
-# Latency of an idle worker is half of it: 20 ms at 1 % of a core.
-_POLL_SECONDS = 0.02
-# Wake-ups under way stay in arq's queue: reading few of them would hide those behind them.
-_READ_LIMIT = 1000
-# What handing jobs back may take.
-_HAND_BACK_SECONDS = 5
-# A wake-up runs as long as there is work; its length says nothing.
-_NO_TIMEOUT = 10**8
+# arq looks this often by itself: for wake-ups that were sent for later, and for nudges that were lost.
+_POLL_SECONDS = 0.1
+_SHORTEST_SWEEP_SECONDS, _LONGEST_SWEEP_SECONDS = 1.0, 10.0
+_OUTAGE_SECONDS = 1.0
+_FIRST_PYTHON_WITH_PIDFD = (3, 12)
 
 
 class OwnedRunner(Runner[Any], Protocol):
@@ -43,27 +40,29 @@ class OwnedRunner(Runner[Any], Protocol):
 
 
 class Worker(ArqWorker):
-    """arq's worker, that outlives an outage of Redis and claims nothing once it is told to stop."""
+    """arq's worker, that outlives an outage of Redis and leaves wake-ups to others while it has no free slot."""
 
     executor: Executor
-    grace: float
+    nudged: asyncio.Event
 
     async def _poll_iteration(self) -> None:
         try:
             await super()._poll_iteration()
         except (RedisError, OSError) as error:
             log.warning("worker.redis_away", error=type(error).__name__)
-            await asyncio.sleep(1)
+            await asyncio.sleep(_OUTAGE_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.nudged.wait(), _POLL_SECONDS)
+        self.nudged.clear()
 
-    def handle_sig_wait_for_completion(self, signum: Any) -> None:
-        """Drain: what runs gets its grace, then goes back to the queue, before arq itself would cancel it."""
-        self.executor.drain()
-        self.loop.call_later(self.grace, self.executor.hand_back)
-        super().handle_sig_wait_for_completion(signum)
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Take no more wake-ups than there are free slots."""
+        await super().start_jobs(job_ids[: max(0, self.executor.free - self.job_counter)])
 
 
 async def run(settings: Settings, concurrency: int) -> None:
     """Run one worker until SIGTERM or SIGINT."""
+    _watch_children()
     async with open_resources(settings) as resources:
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         await asyncio.to_thread(_reap, settings)
@@ -73,6 +72,7 @@ async def run(settings: Settings, concurrency: int) -> None:
         beating = asyncio.create_task(executor.heartbeat())
         try:
             await _serve(resources, context, executor, concurrency)
+            await executor.stop(settings.drain)
         finally:
             beating.cancel()
             await executor.leave()
@@ -95,6 +95,14 @@ def open_runners(settings: Settings) -> dict[RunnerKind, OwnedRunner]:
     return runners
 
 
+def _watch_children() -> None:
+    """Have ended processes told by their descriptors, as newer Pythons do, not by a thread each."""
+    if sys.version_info < _FIRST_PYTHON_WITH_PIDFD and hasattr(os, "pidfd_open"):
+        watcher = asyncio.PidfdChildWatcher()
+        watcher.attach_loop(asyncio.get_running_loop())
+        asyncio.set_child_watcher(watcher)
+
+
 def _reap(settings: Settings) -> None:
     """Remove what dead workers of this host left running."""
     process.reap(settings.jobs_dir)
@@ -106,33 +114,52 @@ def _reap(settings: Settings) -> None:
 async def _serve(
     resources: Resources, context: ExecutionContext, executor: Executor, concurrency: int
 ) -> None:
-    async def run_jobs(_: dict[Any, Any]) -> int:
-        return await executor.run_jobs()
+    async def run_jobs(_: dict[Any, Any]) -> None:
+        executor.wake()
 
-    async def sweep_jobs(_: dict[Any, Any]) -> int:
-        return await sweep(context)
-
-    interval = max(1, min(10, int(context.settings.lease.total_seconds() / 3)))
     worker = Worker(
-        functions=[arq_function(cast("Any", run_jobs), name=queue.FUNCTION, timeout=_NO_TIMEOUT)],
-        cron_jobs=[
-            cron(cast("Any", sweep_jobs), second=set(range(0, 60, interval)), run_at_startup=True, timeout=60)
-        ],
+        functions=[arq_function(cast("Any", run_jobs), name=queue.FUNCTION)],
         redis_pool=resources.redis,
         queue_name=queue.NAME,
-        # One more: a sweep must not wait for a slot.
-        max_jobs=concurrency + 1,
-        poll_delay=_POLL_SECONDS,
-        queue_read_limit=_READ_LIMIT,
+        max_jobs=concurrency,
+        # The wait is our own: a nudge ends it.
+        poll_delay=0,
+        queue_read_limit=2 * concurrency,
         keep_result=0,
         retry_jobs=False,
         health_check_interval=15,
-        job_completion_wait=int(context.settings.drain.total_seconds()) + _HAND_BACK_SECONDS,
         job_serializer=queue.serialize,
         job_deserializer=queue.deserialize,
         handle_signals=True,
     )
-    worker.executor, worker.grace = executor, context.settings.drain.total_seconds()
-    with contextlib.suppress(asyncio.CancelledError):
-        await worker.async_run()
-    await worker.close()
+    worker.executor, worker.nudged = executor, asyncio.Event()
+    beside = [
+        asyncio.create_task(_sweep_often(context, executor)),
+        asyncio.create_task(_pass_nudges(resources.queue, worker.nudged)),
+    ]
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await worker.async_run()
+        await worker.close()
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+
+
+async def _sweep_often(context: ExecutionContext, executor: Executor) -> None:
+    """For ever: sweep, and look for work without a wake-up. Redis is not needed for it."""
+    third = context.settings.lease.total_seconds() / 3
+    interval = max(_SHORTEST_SWEEP_SECONDS, min(_LONGEST_SWEEP_SECONDS, third))
+    while True:
+        try:
+            swept = await sweep(context)
+            executor.wake(swept.due)
+        except Exception as error:  # noqa: BLE001 whatever it was, the next sweep tries again
+            log.warning("worker.sweep_failed", error=type(error).__name__)
+        await asyncio.sleep(interval)
+
+
+async def _pass_nudges(wakes: queue.Queue, nudged: asyncio.Event) -> None:
+    async for _ in wakes.nudges():
+        nudged.set()

@@ -57,6 +57,9 @@ class Workspace:
 
     def remove(self) -> None:
         """Delete the folder, whatever modes the neuron gave to what is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.folder.exists():
+            return
         for parent, folders, _ in os.walk(self.folder):
             for name in folders:
                 path = Path(parent, name)

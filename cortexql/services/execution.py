@@ -5,9 +5,11 @@ what a dead one held goes back to the queue (see `sweep`).
 """
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,10 @@ MAX_LOSSES = 3
 _SWEEPER = system("sweeper")
 _LAST_LINES = 20
 # Lines and stages are written together, this often at most.
-_NOTE_SECONDS = 0.1
+_NOTE_SECONDS = 0.5
+# Jobs that wait for their quota's window are looked at with a wake-up, else this often.
+_RELEASE_SECONDS = 0.5
+_SMALL_REPORT_BYTES = 50_000
 _HEARTBEAT_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
 # What a run's log may still say after its end.
@@ -45,6 +50,8 @@ class _Work:
     job: Job
     needs: Preparation
     lost: asyncio.Event = field(default_factory=asyncio.Event)
+    # Stages and log lines that are not written yet: the end takes along what is left.
+    notes: list[ledger.Note] = field(default_factory=list)
     runner: RunnerKind | None = None
     image_digest: str | None = None
     started: bool = False
@@ -63,52 +70,70 @@ class Executor:
         self._lease = Lease(owner, context.settings.lease)
         self._under_way: dict[tuple[int, int], _Work] = {}
         self._draining = False
-        self._handing_back = False
-        self._working: set[asyncio.Task[int]] = set()
+        self._slots_at_work: set[asyncio.Task[int]] = set()
+        self._release_at = 0.0
 
     @property
     def busy(self) -> int:
         """Return how many jobs are under way."""
         return len(self._under_way)
 
-    def drain(self) -> None:
-        """Claim nothing more."""
-        self._draining = True
+    @property
+    def free(self) -> int:
+        """Return how many slots have nothing to do."""
+        return 0 if self._draining else self._slots - self._taken
 
-    def hand_back(self) -> None:
-        """Stop what still runs: its jobs go back to the queue, and `run_jobs` returns."""
-        self._handing_back = True
-        for work in self._working:
-            work.cancel()
+    def wake(self, count: int = 1) -> None:
+        """Have up to `count` free slots look for work; where none is free, the next one looks once more."""
+        self._woken = True
+        for _ in range(min(count, self.free)):
+            self._start_slot()
 
     async def run_jobs(self) -> int:
-        """Run one job after another until none is due; return how many. Cancelled, it hands its job back.
-
-        Where every slot is taken it returns at once: a slot that finds nothing looks once more after such a call.
-        """
-        if self._taken >= self._slots:
+        """Run one job after another until none is due; return how many. Where no slot is free, it is as `wake`."""
+        if not self.free:
             self._woken = True
             return 0
+        return await self._start_slot()
+
+    async def stop(self, grace: timedelta) -> None:
+        """Claim nothing more; what still runs after the grace goes back to the queue."""
+        self._draining = True
+        if not self._slots_at_work:
+            return
+        _, late = await asyncio.wait(self._slots_at_work, timeout=grace.total_seconds())
+        for slot in late:
+            slot.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    def _start_slot(self) -> asyncio.Task[int]:
         self._taken += 1
-        work = asyncio.create_task(self._run_until_none())
-        self._working.add(work)
+        slot = asyncio.create_task(self._run_slot())
+        self._slots_at_work.add(slot)
+        slot.add_done_callback(self._slot_ended)
+        return slot
+
+    def _slot_ended(self, slot: asyncio.Task[int]) -> None:
+        self._slots_at_work.discard(slot)
+        # Asked for, so that asyncio does not report it once more.
+        if not slot.cancelled():
+            slot.exception()
+
+    async def _run_slot(self) -> int:
         try:
-            return await work
-        except asyncio.CancelledError:
-            if self._handing_back:
-                return 0
-            raise
+            return await self._run_until_none()
         except Exception as error:
             if not is_outage(error):
+                log.exception("worker.slot_failed")
                 raise
             log.warning("worker.database_away", error=type(error).__name__)
             return 0
         finally:
-            self._working.discard(work)
             self._taken -= 1
 
     async def _run_until_none(self) -> int:
         count = 0
+        self._release_at = 0.0
         while not self._draining:
             self._woken = False
             work = await self._claim()
@@ -156,6 +181,9 @@ class Executor:
         """Claim the next job that can be run; the ones before it that cannot end in FAILURE."""
         while True:
             async with self._context.transactions(self._principal) as tx:
+                if time.monotonic() >= self._release_at:
+                    await scheduling.release_due(tx)
+                    self._release_at = time.monotonic() + _RELEASE_SECONDS
                 job = await scheduling.claim(tx, self._lease)
                 if job is None:
                     return None
@@ -170,7 +198,7 @@ class Executor:
     async def _run(self, work: _Work) -> None:
         log.info("job.started", job_id=work.job.id, attempt=work.job.attempts, neuron=work.job.neuron_name)
         try:
-            result, folder, destroy = await self._attempt(work)
+            result, folder, destroy = await self._try_attempt(work)
             try:
                 if not work.lost.is_set():
                     await self._finish(work, result, folder)
@@ -182,6 +210,14 @@ class Executor:
             raise
         finally:
             self._under_way.pop((work.job.id, work.job.attempts), None)
+
+    async def _try_attempt(self, work: _Work) -> tuple[_Result, Path | None, _Destroy]:
+        try:
+            return await self._attempt(work)
+        except Exception as error:
+            # A fault of our own: the next worker would meet it, too.
+            log.exception("job.run_failed", job_id=work.job.id)
+            return Failure(f"the run failed unexpectedly ({type(error).__name__})"), None, _nothing
 
     async def _attempt(self, work: _Work) -> tuple[_Result, Path | None, _Destroy]:
         """Try the runners in order; one that cannot start the neuron leaves it to the next."""
@@ -211,7 +247,7 @@ class Executor:
             outcome = await self._watch(runner, run, work, notes)
             if isinstance(outcome, Failure):
                 return outcome, None, destroy
-            result = await asyncio.to_thread(judge, outcome, list(notes.last_lines), work.needs.secrets)
+            result = await _judge(outcome, list(notes.last_lines), work.needs.secrets)
             work.image_digest = outcome.image_digest
         except BaseException:
             await asyncio.shield(destroy())
@@ -239,7 +275,6 @@ class Executor:
             for task in (following, waiting, losing):
                 task.cancel()
             await asyncio.gather(following, waiting, losing, return_exceptions=True)
-            await notes.flush()
 
     async def _finish(self, work: _Work, result: _Result, folder: Path | None) -> None:
         """Record the end, again and again while the database is away: the work is done, only its record is missing."""
@@ -265,12 +300,17 @@ class Executor:
         owner = self._lease.owner
         values: dict[str, Any] = {"runner": work.runner, "image_digest": work.image_digest}
         if isinstance(result, Failure):
-            end = _End(result.message, started=work.started, error_input=result.input, values=values)
+            end = _End(
+                result.message,
+                started=work.started,
+                error_input=result.input,
+                values=values,
+                notes=work.notes,
+            )
             return await _end_failed(tx, work.job, owner, end)
         values |= {"ended_at": func.now(), "lease_owner": None, "error_message": None}
-        moved = await ledger.move(
-            tx, JobStatus.SUCCESS, _still_mine(work.job, owner), ledger.Cause(owner), values
-        )
+        which, cause = _still_mine(work.job, owner), ledger.Cause(owner)
+        moved = await ledger.move(tx, JobStatus.SUCCESS, which, cause, values, notes=work.notes)
         if moved:
             limit = work.needs.spec.limits.max_files_bytes
             await reports.store(tx, moved[0], result, folder, max_file_bytes=limit)
@@ -280,11 +320,13 @@ class Executor:
         cause = ledger.Cause(self._lease.owner, "its worker is stopping")
         if work.job.type is NeuronType.RESPONDER and work.started:
             async with self._context.transactions(self._principal) as tx:
-                await _end_failed(tx, work.job, self._lease.owner, _End(_UNKNOWN_OUTCOME, started=True))
+                end = _End(_UNKNOWN_OUTCOME, started=True, notes=work.notes)
+                await _end_failed(tx, work.job, self._lease.owner, end)
             return
         async with self._context.transactions(self._principal) as tx:
             which = _still_mine(work.job, self._lease.owner)
-            await ledger.move(tx, JobStatus.WAITING, which, cause, {"lease_owner": None, "started_at": None})
+            values = {"lease_owner": None, "started_at": None}
+            await ledger.move(tx, JobStatus.WAITING, which, cause, values, notes=work.notes)
             tx.wake()
 
 
@@ -297,6 +339,7 @@ class _End:
     reason: str | None = None
     error_input: dict[str, Any] | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[ledger.Note] = ()
 
 
 _UNKNOWN_OUTCOME = (
@@ -305,19 +348,18 @@ _UNKNOWN_OUTCOME = (
 
 
 class _Notes:
-    """Collects stages and log lines of one attempt and writes them together."""
+    """Collects stages and log lines of one attempt and writes them together, while it runs."""
 
     def __init__(self, context: ExecutionContext, work: _Work, actor: str) -> None:
         self._context = context
         self._work = work
         self._actor = actor
         self._scrubber = Scrubber(work.needs.secrets)
-        self._pending: list[ledger.Note] = []
         self._lines = 0
         self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
 
     def add(self, stage: JobStage, message: str | None = None, percent: float | None = None) -> None:
-        self._pending.append(ledger.Note(stage, message, percent))
+        self._work.notes.append(ledger.Note(stage, message, percent))
 
     async def follow(self, lines: AsyncIterator[str]) -> None:
         writing = asyncio.create_task(self._write_often())
@@ -340,12 +382,11 @@ class _Notes:
     async def _write_often(self) -> None:
         while True:
             await asyncio.sleep(_NOTE_SECONDS)
-            await self.flush()
+            if self._work.notes and not self._work.lost.is_set():
+                await self._write()
 
-    async def flush(self) -> None:
-        pending, self._pending = self._pending, []
-        if not pending or self._work.lost.is_set():
-            return
+    async def _write(self) -> None:
+        pending, self._work.notes = self._work.notes, []
         try:
             async with self._context.transactions(system(self._actor), durable=False) as tx:
                 await ledger.note(tx, self._work.job, pending, self._actor)
@@ -353,18 +394,26 @@ class _Notes:
             log.warning("job.note_failed", job_id=self._work.job.id, error=type(error).__name__)
 
 
-async def sweep(context: ExecutionContext) -> int:
-    """Take back jobs whose worker is gone, and send wake-ups that went missing; return how many were taken back."""
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found: jobs of dead workers, and how many jobs are due, counted to 100."""
+
+    taken_back: Sequence[int]
+    due: int
+
+
+async def sweep(context: ExecutionContext) -> Swept:
+    """Take back jobs whose worker is gone, and count what is due: wake-ups may have gone missing."""
     async with context.transactions(_SWEEPER) as tx:
         await workers.forget(tx)
         lost = await scheduling.lost(tx)
         for job in lost:
             await _take_back(tx, job)
-        for _ in range(await scheduling.count_due(tx)):
-            tx.wake()
+        await scheduling.release_due(tx)
+        swept = Swept([job.id for job in lost], await scheduling.count_due(tx))
     if lost:
-        log.warning("sweeper.took_back", jobs=[job.id for job in lost])
-    return len(lost)
+        log.warning("sweeper.took_back", jobs=swept.taken_back)
+    return swept
 
 
 async def _take_back(tx: Transaction, job: Job) -> None:
@@ -394,7 +443,8 @@ async def _end_failed(tx: Transaction, job: Job, owner: str | None, end: _End) -
         "error_input": end.error_input,
     }
     cause = ledger.Cause(actor, end.reason)
-    moved = await ledger.move(tx, JobStatus.FAILURE, _still_mine(job, owner), cause, values)
+    which = _still_mine(job, owner)
+    moved = await ledger.move(tx, JobStatus.FAILURE, which, cause, values, notes=end.notes)
     if moved and not end.started:
         await quotas.give_back(tx, moved[0].charges)
     return bool(moved)
@@ -410,6 +460,13 @@ def _stopped(work: _Work, notes: _Notes) -> str:
     said = "\n".join(notes.last_lines)
     message = f"the neuron was stopped after its timeout of {work.needs.timeout.total_seconds():g} s"
     return f"{message}; it said last: {said}" if said else message
+
+
+async def _judge(outcome: Outcome, last_lines: Sequence[str], secrets: Sequence[str]) -> _Result:
+    # A thread costs more than reading a small report.
+    if len(outcome.output or b"") <= _SMALL_REPORT_BYTES:
+        return judge(outcome, last_lines, secrets)
+    return await asyncio.to_thread(judge, outcome, last_lines, secrets)
 
 
 async def _nothing() -> None:

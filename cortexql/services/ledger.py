@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, literal, update
+from sqlalchemy import ColumnElement, func, insert, literal, update
 
 from cortexql.events import JobChanged
 from cortexql.models import Job, JobEvent, JobStage, JobStatus
@@ -57,8 +57,7 @@ async def open_jobs(tx: Transaction, jobs: Sequence[Job], cause: Cause) -> None:
     """Insert new jobs, waiting or failed already, each with its first event."""
     tx.session.add_all(jobs)
     await tx.flush()
-    _record(tx, jobs, cause)
-    await tx.flush()
+    await _append(tx, [_of_change(job, cause) for job in jobs])
 
 
 async def move(
@@ -67,10 +66,13 @@ async def move(
     which: ColumnElement[bool],
     cause: Cause,
     values: Mapping[str, Any] | None = None,
+    *,
+    notes: Sequence[Note] = (),
 ) -> Sequence[Job]:
     """Move the jobs that `which` selects and whose state allows it; return them as they are now.
 
-    The check and the change are one statement: of two movers of one job, the second finds it moved.
+    The check and the change are one statement: of two movers of one job, the second finds it moved. `notes` come
+    before the change.
     """
     statement = (
         update(Job)
@@ -80,8 +82,8 @@ async def move(
         .execution_options(populate_existing=True, synchronize_session=False)
     )
     jobs = (await tx.session.scalars(statement)).all()
-    _record(tx, jobs, cause)
-    await tx.flush()
+    events = [_of_note(job, item, cause.actor) for job in jobs for item in notes]
+    await _append(tx, [*events, *(_of_change(job, cause) for job in jobs)])
     return jobs
 
 
@@ -92,21 +94,7 @@ async def note(tx: Transaction, job: Job, notes: Sequence[Note], actor: str) -> 
     statement = update(Job).where(same).values(stage=notes[-1].stage).returning(Job.id)
     if not (await tx.session.scalars(statement.execution_options(synchronize_session=False))).all():
         return
-    for item in notes:
-        tx.session.add(
-            JobEvent(
-                organization_id=job.organization_id,
-                job_id=job.id,
-                status=JobStatus.IN_PROGRESS,
-                stage=item.stage,
-                percent=item.percent,
-                message=item.message,
-                attempt=job.attempts,
-                actor=actor,
-            )
-        )
-    await tx.flush()
-    tx.publish(JobChanged(job.organization_id))
+    await _append(tx, [_of_note(job, item, actor) for item in notes])
 
 
 def sources(to: JobStatus) -> frozenset[JobStatus]:
@@ -120,21 +108,41 @@ def status_in(statuses: Iterable[JobStatus]) -> ColumnElement[bool]:
     return values[0] == Job.status if len(values) == 1 else Job.status.in_(values)
 
 
-def _record(tx: Transaction, jobs: Iterable[Job], cause: Cause) -> None:
-    for job in jobs:
-        tx.session.add(
-            JobEvent(
-                organization_id=job.organization_id,
-                job_id=job.id,
-                status=job.status,
-                stage=job.stage,
-                message=job.error_message if job.status is JobStatus.FAILURE else None,
-                attempt=job.attempts,
-                actor=cause.actor,
-                reason=cause.reason,
-            )
-        )
-        tx.publish(JobChanged(job.organization_id))
+async def _append(tx: Transaction, events: Sequence[Mapping[str, Any]]) -> None:
+    """Insert events in their order: the database numbers them as the transaction commits."""
+    if not events:
+        return
+    await tx.session.execute(insert(JobEvent), events)
+    for organization_id in {event["organization_id"] for event in events}:
+        tx.publish(JobChanged(organization_id))
+
+
+def _of_change(job: Job, cause: Cause) -> dict[str, Any]:
+    return {
+        "organization_id": job.organization_id,
+        "job_id": job.id,
+        "status": job.status,
+        "stage": job.stage,
+        "percent": None,
+        "message": job.error_message if job.status is JobStatus.FAILURE else None,
+        "attempt": job.attempts,
+        "actor": cause.actor,
+        "reason": cause.reason,
+    }
+
+
+def _of_note(job: Job, item: Note, actor: str) -> dict[str, Any]:
+    return {
+        "organization_id": job.organization_id,
+        "job_id": job.id,
+        "status": JobStatus.IN_PROGRESS,
+        "stage": item.stage,
+        "percent": item.percent,
+        "message": item.message,
+        "attempt": job.attempts,
+        "actor": actor,
+        "reason": None,
+    }
 
 
 def now_or(column: Any) -> Any:

@@ -29,7 +29,6 @@ class Lease:
 
 async def claim(tx: Transaction, lease: Lease) -> Job | None:
     """Give the next job to a worker, or return None: nothing is due."""
-    await _release_due(tx)
     next_job = (
         select(Job.id)
         .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(False), _of_active_organization())
@@ -51,6 +50,18 @@ async def claim(tx: Transaction, lease: Lease) -> Job | None:
         },
     )
     return jobs[0] if jobs else None
+
+
+async def release_due(tx: Transaction) -> None:
+    """Let jobs go whose quota's window has come."""
+    due = (
+        select(Job.id)
+        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(True), Job.not_before <= func.now())
+        .limit(100)
+        .with_for_update(skip_locked=True)
+    )
+    statement = update(Job).where(Job.id.in_(due)).values(held=False)
+    await tx.session.execute(statement.execution_options(synchronize_session=False))
 
 
 async def renew(tx: Transaction, lease: Lease, job_ids: Collection[int]) -> dict[int, int]:
@@ -80,7 +91,6 @@ async def positions(tx: Transaction, job_ids: Sequence[int]) -> dict[int, tuple[
 
 async def count_due(tx: Transaction) -> int:
     """Return how many jobs a worker could claim now, counted to 100."""
-    await _release_due(tx)
     due = (
         select(Job.id)
         .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(False), _of_active_organization())
@@ -96,18 +106,6 @@ async def lost(tx: Transaction) -> Sequence[Job]:
     # By organization: the numbering of events locks them in the order of the events.
     query = query.order_by(Job.organization_id, Job.id).limit(100)
     return (await tx.session.scalars(query.with_for_update(skip_locked=True))).all()
-
-
-async def _release_due(tx: Transaction) -> None:
-    """Let jobs go whose quota's window has come."""
-    due = (
-        select(Job.id)
-        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(True), Job.not_before <= func.now())
-        .limit(100)
-        .with_for_update(skip_locked=True)
-    )
-    statement = update(Job).where(Job.id.in_(due)).values(held=False)
-    await tx.session.execute(statement.execution_options(synchronize_session=False))
 
 
 def _of_active_organization() -> ColumnElement[bool]:

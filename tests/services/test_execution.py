@@ -99,7 +99,7 @@ async def test_a_lost_job_goes_back_and_its_late_result_is_refused(
 ) -> None:
     (job_id,) = await _submit(resources, world)
     await _lose(resources, "dead")
-    assert await sweep(_context(resources, fake)) == 1
+    assert len((await sweep(_context(resources, fake))).taken_back) == 1
     job = await _get(resources, job_id)
     assert (job.status, job.losses, job.attempts) == (JobStatus.WAITING, 1, 1)
     assert await executor.run_jobs() == 1
@@ -112,7 +112,7 @@ async def test_a_job_that_kills_its_workers_is_quarantined(
     (job_id,) = await _submit(resources, world)
     for n in range(MAX_LOSSES):
         await _lose(resources, f"dead{n}")
-        assert await sweep(_context(resources, fake)) == 1
+        assert len((await sweep(_context(resources, fake))).taken_back) == 1
     job = await _get(resources, job_id)
     assert (job.status, job.losses) == (JobStatus.FAILURE, MAX_LOSSES)
     assert job.error_message == "quarantined: 3 workers died while they ran it"
@@ -141,7 +141,7 @@ async def test_a_late_result_of_a_superseded_attempt_is_refused(
         await asyncio.sleep(0.01)
     async with resources.transactions(TEST) as tx:
         await tx.session.execute(update(Job).values(lease_until=func.now() - timedelta(seconds=1)))
-    assert await sweep(_context(resources, fake)) == 1
+    assert len((await sweep(_context(resources, fake))).taken_back) == 1
     async with resources.transactions(TEST) as tx:
         await tx.session.execute(update(Job).values(parameters={"output": {"by": "the second"}}))
     assert await Executor(_context(resources, fake), "quick").run_jobs() == 1
@@ -192,7 +192,7 @@ async def test_a_responder_is_never_repeated(
 ) -> None:
     lost = await _respond(resources, world)
     await _lose(resources, "dead")
-    assert await sweep(_context(resources, fake)) == 1
+    assert len((await sweep(_context(resources, fake))).taken_back) == 1
     assert await executor.run_jobs() == 0
     job = await _get(resources, lost)
     assert job.status is JobStatus.FAILURE
@@ -208,9 +208,8 @@ async def test_a_responder_that_a_stop_meets_is_not_repeated(
     running = asyncio.create_task(executor.run_jobs())
     while not fake.runs or "wait" not in fake.runs[0].calls:
         await asyncio.sleep(0.01)
-    executor.drain()
-    executor.hand_back()
-    assert await running == 0
+    await executor.stop(timedelta())
+    assert running.cancelled()
     assert await executor.run_jobs() == 0
     assert (await _get(resources, job_id)).status is JobStatus.FAILURE
     assert len(fake.runs) == 1
