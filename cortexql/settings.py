@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     admin_api_key: SecretStr = Field(SecretStr(""), description="its API key; none unless given")
     analyzers: Names = Field((), description="catalogues of analyzers; default: the bundled ones")
     responders: Names = Field((), description="catalogues of responders; default: the bundled ones")
+    catalog_refresh: Duration = Field(
+        timedelta(hours=6), description="how often the catalogues are read again; 0: only when asked to"
+    )
     runners: Names = Field(("docker", "process"), description="runners in order of preference")
     lease: Duration = Field(
         timedelta(seconds=30), description="after so long without a heartbeat a job is lost"

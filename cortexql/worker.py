@@ -16,9 +16,11 @@ from redis.exceptions import RedisError
 from cortexql import queue
 from cortexql.log import get_logger
 from cortexql.models import RunnerKind
+from cortexql.principal import system
 from cortexql.resources import Resources, open_resources
 from cortexql.runner import docker, process
 from cortexql.runner.base import Runner
+from cortexql.services import definitions
 from cortexql.services.execution import Executor, sweep
 from cortexql.services.preparation import ExecutionContext
 from cortexql.settings import Settings
@@ -28,6 +30,8 @@ log = get_logger(__name__)
 _POLL_SECONDS = 0.1
 _SHORTEST_SWEEP_SECONDS, _LONGEST_SWEEP_SECONDS = 1.0, 10.0
 _OUTAGE_SECONDS = 1.0
+_REFRESH_LOOK_SECONDS = 30.0
+_SCHEDULE = system("schedule")
 _FIRST_PYTHON_WITH_PIDFD = (3, 12)
 
 
@@ -136,6 +140,7 @@ async def _serve(
     beside = [
         asyncio.create_task(_sweep_often(context, executor)),
         asyncio.create_task(_pass_nudges(resources.queue, worker.nudged)),
+        asyncio.create_task(_refresh_often(context)),
     ]
     try:
         with contextlib.suppress(asyncio.CancelledError):
@@ -158,6 +163,16 @@ async def _sweep_often(context: ExecutionContext, executor: Executor) -> None:
         except Exception as error:  # noqa: BLE001 whatever it was, the next sweep tries again
             log.warning("worker.sweep_failed", error=type(error).__name__)
         await asyncio.sleep(interval)
+
+
+async def _refresh_often(context: ExecutionContext) -> None:
+    """For ever: read the catalogues when it is time."""
+    while True:
+        await asyncio.sleep(_REFRESH_LOOK_SECONDS)
+        try:
+            await definitions.refresh_due(context.transactions, context.settings, _SCHEDULE)
+        except Exception as error:  # noqa: BLE001 whatever it was, the next look tries again
+            log.warning("worker.refresh_failed", error=type(error).__name__)
 
 
 async def _pass_nudges(wakes: queue.Queue, nudged: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -27,6 +28,13 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 
+
+# Docker's grammar of references: [host[:port]/]path[:tag][@digest].
+IMAGE_REFERENCE = re.compile(
+    r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"
+    r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*"
+    r"(?::[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
 
 # As JSON writes it: a backslash before it would make it two other characters.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -156,18 +164,24 @@ def _data_types(content: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _command(content: Mapping[str, Any], root: Path | None) -> str | None:
+    """Read the command: a script below the catalogue's folder, at most with an interpreter's name before it."""
     command = _optional_text(content, "command")
     if command is None or root is None:
         return None
-    script = command.split()[-1]
+    try:
+        *interpreter, script = shlex.split(command)
+    except ValueError as error:
+        raise DefinitionError(f"command {command!r} is no command") from error
+    if len(interpreter) > 1 or "/" in "".join(interpreter):
+        raise DefinitionError(f"command {command!r} is not a script, or an interpreter and a script")
     if PurePosixPath(script).is_absolute() or not (root / script).resolve().is_relative_to(root.resolve()):
         raise DefinitionError(f"command {command!r} leaves its catalogue's folder")
     return command
 
 
 def _image(image: str | None) -> str | None:
-    # Letters, digits and the separators of a reference; what is not one never reaches the engine.
-    if image is not None and not all(c.isalnum() or c in "._-/:@" for c in image):
+    # What is not a reference never reaches the engine.
+    if image is not None and not IMAGE_REFERENCE.fullmatch(image):
         raise DefinitionError(f"dockerImage {image!r} is not an image reference")
     return image
 

@@ -11,18 +11,18 @@ from urllib.parse import urlsplit
 import httpx
 
 from cortexql.catalog.definition import DefinitionError, Kind, ParsedDefinition, parse
+from cortexql.catalog.fetch import MAX_BYTES, Network, fetch, without_credentials
 
-MAX_CATALOGUE_BYTES = 32 * 2**20
 MAX_DEFINITIONS = 20_000
-_TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """What could not be read, and why."""
+    """What could not be read, and why; `name` is the definition's, where that much could be read."""
 
     source: str
     reason: str
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,34 +38,31 @@ class Listing:
     complete: bool = True
 
 
-async def read(source: str, kind: Kind) -> Listing:
+async def read(source: str, kind: Kind, network: Network | None = None) -> Listing:
     """Read a source; whatever is wrong with it is in the listing, never raised."""
+    is_url = urlsplit(source).scheme in ("http", "https")
+    label = without_credentials(source) if is_url else source
     try:
-        if urlsplit(source).scheme in ("http", "https"):
-            return _parse_all(source, _entries(await _fetch(source)), kind, None)
-        path = Path(source.removeprefix("file://"))
-        if path.is_dir():
-            return await asyncio.to_thread(_read_folder, path, kind)
-        return await asyncio.to_thread(_read_file, path, kind)
+        if is_url:
+            content = await fetch(source, network or Network())
+            listing = await asyncio.to_thread(_read_content, label, content, kind)
+        else:
+            listing = await asyncio.to_thread(_read_path, Path(source.removeprefix("file://")), kind)
     except (OSError, ValueError, httpx.HTTPError) as error:
         reason = str(error) or type(error).__name__
-        return Listing(source, (), (Invalid(source, reason),), complete=False)
+        return Listing(label, (), (Invalid(label, reason),), complete=False)
+    if not listing.definitions and not listing.invalid:
+        # More likely a disk that is not mounted, or a server's mistake, than the wish to have none.
+        return Listing(label, (), (Invalid(label, "there is no definition in it"),), complete=False)
+    return listing
 
 
-async def _fetch(url: str) -> bytes:
-    content = bytearray()
-    # Redirects are not followed: a catalogue's address is what an administrator wrote, not what its server says.
-    async with (
-        httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as client,
-        client.stream("GET", url, headers={"Accept": "application/json"}) as response,
-    ):
-        if response.status_code != httpx.codes.OK:
-            raise ValueError(f"the server answered {response.status_code}")
-        async for chunk in response.aiter_bytes():
-            content += chunk
-            if len(content) > MAX_CATALOGUE_BYTES:
-                raise ValueError(f"it is larger than {MAX_CATALOGUE_BYTES} bytes")
-    return bytes(content)
+def _read_content(source: str, content: bytes, kind: Kind) -> Listing:
+    return _parse_all(source, _entries(content), kind, None)
+
+
+def _read_path(path: Path, kind: Kind) -> Listing:
+    return _read_folder(path, kind) if path.is_dir() else _read_file(path, kind)
 
 
 def _read_file(path: Path, kind: Kind) -> Listing:
@@ -76,6 +73,7 @@ def _read_folder(folder: Path, kind: Kind) -> Listing:
     """Read `*/*.json`, one file at a time: a bad one loses itself."""
     definitions: list[ParsedDefinition] = []
     invalid: list[Invalid] = []
+    next(folder.iterdir(), None)  # glob takes a folder that it may not read for an empty one
     for path in sorted(folder.glob("*/*.json")):
         try:
             listing = _parse_all(str(path), _entries(_bytes(path)), kind, folder.resolve())
@@ -88,12 +86,14 @@ def _read_folder(folder: Path, kind: Kind) -> Listing:
 
 
 def _bytes(path: Path) -> bytes:
-    if path.stat().st_size > MAX_CATALOGUE_BYTES:
-        raise ValueError(f"it is larger than {MAX_CATALOGUE_BYTES} bytes")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
     return path.read_bytes()
 
 
 def _entries(content: bytes) -> list[Any]:
+    if content.lstrip()[:1] == b"<":
+        raise ValueError("it is not JSON, but HTML or XML")
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -124,4 +124,4 @@ def _try_all(
             label = (
                 f"{name}: " if isinstance(name, str) else f"entry {position}: " if len(entries) > 1 else ""
             )
-            yield Invalid(source, f"{label}{error}")
+            yield Invalid(source, f"{label}{error}", name if isinstance(name, str) else None)

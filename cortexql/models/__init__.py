@@ -1,7 +1,7 @@
 """The tables, a file an aggregate."""
 
 from cortexql.models.attachment import Attachment, AttachmentChunk
-from cortexql.models.definition import Definition, ItemType, NeuronType
+from cortexql.models.definition import CatalogRefresh, Definition, ItemType, NeuronType
 from cortexql.models.job import Job, JobEvent, JobStage, JobStatus, Observable, Priority, RunnerKind
 from cortexql.models.neuron import Neuron, SharedConfig
 from cortexql.models.organization import Organization, OrganizationStatus
@@ -15,6 +15,7 @@ __all__ = [
     "Artifact",
     "Attachment",
     "AttachmentChunk",
+    "CatalogRefresh",
     "Definition",
     "ItemType",
     "Job",

@@ -49,3 +49,18 @@ class Definition(SQLModel, table=True):
     fingerprint: str = columns.text(64)
     updated_at: datetime = columns.created_now()
     gone_at: datetime | None = columns.moment()
+
+
+class CatalogRefresh(SQLModel, table=True):
+    """A reading of all catalogues: who asked for it, and what it changed. One without an end is under way."""
+
+    __tablename__ = "catalog_refresh"
+
+    id: int = columns.primary_key()
+    started_at: datetime = columns.created_now()
+    ended_at: datetime | None = columns.moment()
+    actor: str = columns.text(256)
+    # Each with kind, type, definition_id and source; each with source and reason.
+    changes: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSONB)
+    invalid: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSONB)
+    unchanged: int = Field(default=0)

@@ -90,6 +90,9 @@ class NeuronDefinition(Node):
         description="Its program; null for one that runs in a container only."
     )
     source: str = strawberry.field(description="The catalogue that it was read from.")
+    gone_at: datetime | None = strawberry.field(
+        description="Since when no catalogue offers it; neurons that were enabled from it go on."
+    )
     number: strawberry.Private[int]
     row: strawberry.Private[Any]
 
@@ -112,6 +115,7 @@ class NeuronDefinition(Node):
             docker_image=row.docker_image,
             command=row.command,
             source=row.source,
+            gone_at=row.gone_at,
             number=row.id,
             row=row,
         )

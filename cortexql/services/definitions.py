@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, delete, func, or_, select
 
 from cortexql.catalog import source as sources
 from cortexql.catalog.definition import ParsedDefinition
+from cortexql.catalog.fetch import Network
 from cortexql.errors import NotFoundError
-from cortexql.models import Definition, NeuronType
+from cortexql.models import CatalogRefresh, Definition, NeuronType
 from cortexql.principal import Permission, Principal
 from cortexql.services import page
 from cortexql.settings import Settings
 from cortexql.transaction import Transaction, Transactions
 
 _LOCK = 0x63617461  # one refresh at a time: "cata"
+_KEPT = timedelta(days=90)
 _BY_NAME = page.Keyset("catalog", (Definition.definition_id,))
 
 
@@ -49,19 +52,23 @@ class Refresh:
 
 
 async def read_sources(
-    settings: Settings, only: NeuronType | None = None
+    settings: Settings, only: NeuronType | None = None, network: Network | None = None
 ) -> list[tuple[NeuronType, sources.Listing]]:
     """Read every configured source, outside any transaction: one may be slow."""
     kinds = [only] if only else list(NeuronType)
     return [
-        (kind, await sources.read(source, kind.value))
+        (kind, await sources.read(source, kind.value, network))
         for kind in kinds
         for source in settings.catalogues(kind.value)
     ]
 
 
-async def refresh(tx: Transaction, listings: Sequence[tuple[NeuronType, sources.Listing]]) -> Refresh:
-    """Bring the catalogue to what the sources list: all in one transaction, entry by entry.
+async def refresh(
+    tx: Transaction,
+    listings: Sequence[tuple[NeuronType, sources.Listing]],
+    record: CatalogRefresh | None = None,
+) -> Refresh:
+    """Bring the catalogue to what the sources list, and record it: all in one transaction, entry by entry.
 
     An entry that broke keeps its last good version, and so does all of a source that could not be read.
     """
@@ -81,6 +88,8 @@ async def refresh(tx: Transaction, listings: Sequence[tuple[NeuronType, sources.
             seen.add(parsed.id)
             _merge(tx, result, kind, parsed, stored.get(parsed.id))
     _mark_gone(result, listings, [row for id_, row in stored.items() if id_ not in seen])
+    _fill(record or CatalogRefresh(actor=tx.principal.login), result, tx)
+    await tx.session.execute(delete(CatalogRefresh).where(CatalogRefresh.started_at < func.now() - _KEPT))
     await tx.flush()
     return result
 
@@ -93,6 +102,28 @@ async def refresh_all(
     listings = await read_sources(settings, only)
     async with transactions(principal) as tx:
         return await refresh(tx, listings)
+
+
+async def refresh_due(transactions: Transactions, settings: Settings, principal: Principal) -> Refresh | None:
+    """Refresh if nobody has begun to for CATALOG_REFRESH; of many workers that ask at once, one does it."""
+    if not settings.catalog_refresh:
+        return None
+    async with transactions(principal) as tx:
+        await tx.session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        recent = CatalogRefresh.started_at > func.now() - settings.catalog_refresh
+        if (await tx.session.scalars(select(CatalogRefresh.id).where(recent).limit(1))).first() is not None:
+            return None
+        record = CatalogRefresh(actor=principal.login)
+        tx.session.add(record)
+    listings = await read_sources(settings)
+    async with transactions(principal) as tx:
+        return await refresh(tx, listings, record)
+
+
+async def last_refresh(tx: Transaction) -> CatalogRefresh | None:
+    """Return the newest reading that has ended."""
+    query = select(CatalogRefresh).where(CatalogRefresh.ended_at.is_not(None))
+    return (await tx.session.scalars(query.order_by(CatalogRefresh.id.desc()).limit(1))).first()
 
 
 async def get(tx: Transaction, definition_id: str) -> Definition:
@@ -173,11 +204,24 @@ def _mark_gone(
     result: Refresh, listings: Sequence[tuple[NeuronType, sources.Listing]], missing: Sequence[Definition]
 ) -> None:
     kinds = {kind for kind, _ in listings}
-    kept = {listing.source for _, listing in listings if not listing.complete}
-    broken = {invalid.source for _, listing in listings for invalid in listing.invalid}
+    unread = {listing.source for _, listing in listings if not listing.complete}
+    # An entry without a readable name may be any of its source's.
+    broken = {(invalid.source, invalid.name) for _, listing in listings for invalid in listing.invalid}
     for row in missing:
-        whole = any(row.source == source or row.source.startswith(f"{source}/") for source in kept)
-        if row.gone_at is not None or row.type not in kinds or whole or row.source in broken:
+        is_kept = (
+            any(row.source == source or row.source.startswith(f"{source}/") for source in unread)
+            or (row.source, None) in broken
+            or (row.source, row.name) in broken
+        )
+        if row.gone_at is not None or row.type not in kinds or is_kept:
             continue
         row.gone_at = func.now()  # type: ignore[assignment]  # the database's clock
         result.changes.append(Change(ChangeKind.REMOVED, row.type, row.definition_id, row.source))
+
+
+def _fill(record: CatalogRefresh, result: Refresh, tx: Transaction) -> None:
+    record.changes = [asdict(change) for change in result.changes]
+    record.invalid = [{"source": one.source, "reason": one.reason} for one in result.invalid]
+    record.unchanged = result.unchanged
+    record.ended_at = func.now()  # type: ignore[assignment]  # the database's clock
+    tx.session.add(record)

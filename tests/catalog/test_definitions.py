@@ -9,7 +9,7 @@ import pytest
 from cortexql.catalog import source
 from cortexql.catalog.definition import DefinitionError, definition_id, is_secret, parse
 
-CATALOG = Path(__file__).parents[2] / "shared" / "catalog"
+CATALOG = Path(__file__).parents[3] / "shared" / "catalog"
 
 GOOD: dict[str, Any] = {
     "name": "Good",
@@ -55,7 +55,23 @@ async def test_every_published_definition_loads(kind: Any, count: int) -> None:
         ({"config": []}, "config is not an object"),
         ({"command": "../evil.py"}, "command '../evil.py' leaves its catalogue's folder"),
         ({"command": "/bin/sh"}, "command '/bin/sh' leaves its catalogue's folder"),
+        ({"command": "Good/../../evil.py"}, "command 'Good/../../evil.py' leaves its catalogue's folder"),
+        ({"command": "link/evil.py"}, "command 'link/evil.py' leaves its catalogue's folder"),
+        ({"command": "python3 ../evil.py"}, "command 'python3 ../evil.py' leaves its catalogue's folder"),
+        (
+            {"command": "/bin/sh Good/good.py"},
+            "command '/bin/sh Good/good.py' is not a script, or an interpreter and a script",
+        ),
+        (
+            {"command": "sh -c id Good/good.py"},
+            "command 'sh -c id Good/good.py' is not a script, or an interpreter and a script",
+        ),
+        ({"command": "Good/'.py"}, 'command "Good/\'.py" is no command'),
         ({"dockerImage": "a b;c"}, "dockerImage 'a b;c' is not an image reference"),
+        ({"dockerImage": "a/$(id)"}, "dockerImage 'a/$(id)' is not an image reference"),
+        ({"dockerImage": "vendor/\u0430:1"}, "dockerImage 'vendor/\u0430:1' is not an image reference"),
+        ({"dockerImage": "../a"}, "dockerImage '../a' is not an image reference"),
+        ({"dockerImage": "a:1@sha256:1"}, "dockerImage 'a:1@sha256:1' is not an image reference"),
         (
             {"command": None, "dockerImage": None},
             "it has neither a dockerImage nor a command that may be run from here",
@@ -63,6 +79,7 @@ async def test_every_published_definition_loads(kind: Any, count: int) -> None:
     ],
 )
 def test_a_broken_definition_says_why(change: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path.parent)
     with pytest.raises(DefinitionError) as refusal:
         parse({**GOOD, **change}, "analyzer", "somewhere", tmp_path)
     assert str(refusal.value) == reason
@@ -71,6 +88,45 @@ def test_a_broken_definition_says_why(change: dict[str, Any], reason: str, tmp_p
 def test_a_command_from_afar_is_not_trusted() -> None:
     read = parse(GOOD, "analyzer", "https://catalogue.example")
     assert (read.command, read.root, read.docker_image) == (None, None, "vendor/good:1.0")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "python",
+        "vendor/good:1.0",
+        "registry.example:5000/team/good:1.0-rc.1_x",
+        "[::1]:5443/good:1",
+        "ghcr.io/vendor/msdefenderoffice365_safelinksdecoder:1",
+        f"vendor/good:1@sha256:{'0' * 64}",
+    ],
+)
+def test_a_reference_is_taken_as_it_is(image: str) -> None:
+    assert parse({**GOOD, "dockerImage": image}, "analyzer", "s").docker_image == image
+
+
+@pytest.mark.parametrize(
+    ("definition", "item", "default"),
+    [
+        ("CiscoUmbrella", "query_limit", 20),  # `default`, misspelt
+        ("Censys", "max_records", 10),  # `defaultvalue`
+        ("HarfangLab-SearchHash", "limit", 100),  # a number's default as a string
+        ("Velociraptor", "query_max_duration", 600),
+        ("TorProject", "cache.duration", 3600),  # a dotted name
+    ],
+)
+async def test_an_anomaly_of_the_published_catalogue_is_understood(
+    definition: str, item: str, default: object
+) -> None:
+    found = [
+        read
+        for kind in ("analyzer", "responder")
+        for listed in (await source.read(str(CATALOG / f"{kind}s.json"), kind)).definitions
+        if listed.name.startswith(definition)
+        for read in listed.items
+        if read.name == item
+    ]
+    assert {(read.type, read.default) for read in found} == {("number", default)}
 
 
 @pytest.mark.parametrize(
