@@ -20,7 +20,7 @@ from gql.transport.websockets import WebsocketsTransport
 from cortexql.cli.running import found_servers
 from cortexql.principal import Role, system
 from cortexql.resources import open_resources
-from cortexql.services import credentials, neurons, organizations, users
+from cortexql.services import api_keys, neurons, organizations, users
 from cortexql.settings import Settings
 
 _SHELL = system("bench")
@@ -166,7 +166,7 @@ async def _prepare(folder: Path, analyzers: list[str]) -> str:
         await organizations.create(tx, _ORGANIZATION, "measures")
         roles = frozenset({Role.ORGADMIN})
         await users.create(tx, users.NewUser("bench", "Bench", roles, _ORGANIZATION))
-        _, key = await credentials.renew_key(tx, "bench")
+        key = (await api_keys.renew(tx, "bench")).key
         for analyzer in analyzers:
             new = neurons.NewNeuron(analyzer, organization=_ORGANIZATION)
             await neurons.enable(tx, new, resources.cipher)

@@ -36,13 +36,17 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller, or the system itself (worker, sweeper, shell), which sees every row."""
+    """An authenticated caller, or the system itself (worker, sweeper, shell), which sees every row.
+
+    `roles` are fewer than the user's where an API key has fewer: such a caller is `restricted`.
+    """
 
     login: str
     organization_id: int | None
     user_id: int | None = None
     roles: frozenset[Role] = frozenset()
     credential: str = ""
+    restricted: bool = False
 
     @property
     def is_system(self) -> bool:

@@ -15,7 +15,7 @@ from cortexql.models import Neuron, RunnerKind
 from cortexql.principal import Principal, Role, system
 from cortexql.resources import Resources, open_resources
 from cortexql.runner.fake import FakeRunner
-from cortexql.services import credentials, definitions, neurons, organizations, users
+from cortexql.services import api_keys, definitions, neurons, organizations, users
 from cortexql.services.execution import Executor
 from cortexql.services.preparation import ExecutionContext
 from cortexql.settings import Settings
@@ -86,8 +86,8 @@ async def world(resources: Resources, clean: None) -> World:
         await organizations.create(tx, organizations.FIRST, "administration")
         admin = users.NewUser("root", "Root", frozenset({Role.SUPERADMIN}), organizations.FIRST)
         await users.create(tx, admin)
-        _, key = await credentials.renew_key(tx, "root")
-    superadmin = await credentials.principal_of_key(resources.transactions, key)
+        key = (await api_keys.renew(tx, "root")).key
+    superadmin = await api_keys.principal_of(resources.transactions, key)
     return World(await _tenant(resources, "alpha"), await _tenant(resources, "beta"), superadmin, key)
 
 
@@ -98,11 +98,9 @@ async def _tenant(resources: Resources, name: str) -> Tenant:
         await organizations.create(tx, name, f"organization {name}")
         for role in roles:
             await users.create(tx, users.NewUser(f"{role.value}@{name}", role.value, frozenset({role}), name))
-            _, keys[role] = await credentials.renew_key(tx, f"{role.value}@{name}")
+            keys[role] = (await api_keys.renew(tx, f"{role.value}@{name}")).key
         neuron = await neurons.enable(tx, neurons.NewNeuron("Echo_1_0", organization=name), resources.cipher)
-    principals = {
-        role: await credentials.principal_of_key(resources.transactions, keys[role]) for role in roles
-    }
+    principals = {role: await api_keys.principal_of(resources.transactions, keys[role]) for role in roles}
     return Tenant(name, principals, keys, neuron)
 
 

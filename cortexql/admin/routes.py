@@ -62,13 +62,16 @@ _ROUTES = [
     _post("/users/{login}", users.update),
     _post("/users/{login}/status", users.set_status),
     _post("/users/{login}/password", users.set_password),
+    _post("/users/{login}/keys", users.create_key),
     _post("/users/{login}/key", users.renew_key),
     _post("/users/{login}/revoke", users.revoke_keys),
     _get("/quotas", quotas.list_quotas),
     _post("/quotas", quotas.set_limit),
     _get("/account", account.show),
     _post("/account/password", account.set_password),
+    _post("/account/keys", account.create_key),
     _post("/account/key", account.renew_key),
+    _post("/account/revoke", account.revoke_keys),
 ]
 
 # An application of its own would hide the outer one's state; the middleware alone makes errors pages here.

@@ -10,7 +10,7 @@ from cortexql.auth import csrf, session
 from cortexql.errors import UnauthenticatedError
 from cortexql.principal import Principal
 from cortexql.resources import Resources
-from cortexql.services import credentials
+from cortexql.services import api_keys, credentials
 from cortexql.transaction import Transactions
 
 _LONGEST = 4096
@@ -51,7 +51,7 @@ async def from_authorization(transactions: Transactions, value: str) -> Principa
     if not credential or len(credential) > _LONGEST:
         raise UnauthenticatedError
     if scheme.lower() == "bearer":
-        return await credentials.principal_of_key(transactions, credential)
+        return await api_keys.principal_of(transactions, credential)
     if scheme.lower() == "basic":
         login, password = _basic(credential)
         return await credentials.principal_of_password(transactions, login, password)

@@ -15,8 +15,8 @@ from cortexql.models import OrganizationStatus, UserStatus
 from cortexql.principal import Role, system
 from cortexql.resources import Resources
 from cortexql.services import (
+    api_keys,
     configuration,
-    credentials,
     definitions,
     neurons,
     organizations,
@@ -135,8 +135,8 @@ def set_password(login: Login, data_dir: DataDir = None) -> None:
 @user_app.command("key")
 def renew_key(login: Login, data_dir: DataDir = None) -> None:
     """Print a new API key for a user; the one before stops working."""
-    _, key = _in_transaction(lambda tx, _: credentials.renew_key(tx, login), data_dir)
-    print(key)
+    issued = _in_transaction(lambda tx, _: api_keys.renew(tx, login), data_dir)
+    print(issued.key)
 
 
 @catalog_app.command("refresh")

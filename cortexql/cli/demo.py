@@ -17,7 +17,7 @@ from cortexql.cli.servers import DataDir, Instance, announce, instance, until_st
 from cortexql.models import NeuronType
 from cortexql.principal import Role, system
 from cortexql.resources import Resources, open_resources
-from cortexql.services import credentials, neurons, organizations, passwords, users
+from cortexql.services import api_keys, neurons, organizations, passwords, users
 from cortexql.transaction import Transaction
 
 ORGANIZATION = "demo"
@@ -75,7 +75,7 @@ async def _prepare(resources: Resources) -> tuple[str, str]:
             roles = frozenset({Role.ORGADMIN, Role.ANALYZE, Role.READ})
             await users.create(tx, users.NewUser(LOGIN, "Demo analyst", roles, ORGANIZATION))
         await users.set_password(tx, LOGIN, hashed)
-        _, key = await credentials.renew_key(tx, LOGIN)
+        key = (await api_keys.renew(tx, LOGIN)).key
         for definition_id in _ENABLED:
             await _enable(tx, resources, definition_id)
     return key, password

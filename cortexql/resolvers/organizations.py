@@ -19,6 +19,7 @@ from cortexql.schema.connection import (
 from cortexql.schema.context import Info
 from cortexql.schema.errors import expected
 from cortexql.schema.inputs import (
+    CreateApiKeyInput,
     CreateOrganizationInput,
     CreateUserInput,
     SetPasswordInput,
@@ -27,7 +28,7 @@ from cortexql.schema.inputs import (
     UserLoginInput,
 )
 from cortexql.schema.organizations import Organization, User
-from cortexql.services import credentials, organizations, passwords, users
+from cortexql.services import api_keys, credentials, organizations, passwords, users
 
 
 @strawberry.type
@@ -125,20 +126,38 @@ class OrganizationMutations:
             row = await users.set_password(tx, input.login, hashed)
         return payloads.UserPayload(user=User.of(row))
 
-    @strawberry.mutation(description="Gives a user a new API key. It is shown once, in this payload.")
+    @strawberry.mutation(
+        description="Gives a user one more API key, of a name of its own. It is shown once, in this payload."
+    )
+    @expected(payloads.ApiKeyPayload)
+    async def create_api_key(
+        self, info: Info, input: Annotated[CreateApiKeyInput, given]
+    ) -> payloads.ApiKeyPayload:
+        roles = None if input.roles is None else frozenset(input.roles)
+        new = api_keys.NewKey(input.name, roles, input.expires_at)
+        async with info.context.open() as tx:
+            issued = await api_keys.create(tx, input.login or tx.principal.login, new)
+        return payloads.ApiKeyPayload.of(issued)
+
+    @strawberry.mutation(
+        description="Gives a user a new API key in the place of the one named `default`. It is shown once, in this "
+        "payload."
+    )
     @expected(payloads.ApiKeyPayload)
     async def renew_api_key(
         self, info: Info, input: Annotated[UserLoginInput, given]
     ) -> payloads.ApiKeyPayload:
+        if input.name not in (None, api_keys.DEFAULT):
+            raise InvalidInputError("only the default key is renewed; create another one", field=("name",))
         async with info.context.open() as tx:
-            row, key = await credentials.renew_key(tx, input.login)
-        return payloads.ApiKeyPayload(user=User.of(row), key=key)
+            issued = await api_keys.renew(tx, input.login)
+        return payloads.ApiKeyPayload.of(issued)
 
-    @strawberry.mutation(description="Removes all of a user's API keys.")
+    @strawberry.mutation(description="Removes one of a user's API keys; without a name all of them.")
     @expected(payloads.UserPayload)
     async def revoke_api_key(
         self, info: Info, input: Annotated[UserLoginInput, given]
     ) -> payloads.UserPayload:
         async with info.context.open() as tx:
-            row = await credentials.revoke_keys(tx, input.login)
+            row = await api_keys.revoke(tx, input.login, input.name)
         return payloads.UserPayload(user=User.of(row))

@@ -1,5 +1,7 @@
 """Users, their passwords and keys."""
 
+from contextlib import suppress
+
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from cortexql.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
@@ -8,7 +10,7 @@ from cortexql.principal import Permission, Role
 from cortexql.rest import dsl, errors, views
 from cortexql.rest.edge import NO_ROLE, Call, listing, no_content
 from cortexql.rest.fields import Fields
-from cortexql.services import credentials, details, passwords, search, users
+from cortexql.services import api_keys, credentials, details, passwords, search, users
 from cortexql.transaction import Transaction
 
 _SHORTEST_KEY = 32
@@ -122,8 +124,8 @@ async def renew_key(call: Call) -> Response:
     """Give a user a new key."""
     async with call.open() as tx:
         user = await _get(tx, call.path("id"))
-        _, key = await credentials.renew_key(tx, user.login)
-    return PlainTextResponse(key)
+        issued = await api_keys.renew(tx, user.login)
+    return PlainTextResponse(issued.key)
 
 
 async def set_key(call: Call) -> Response:
@@ -133,17 +135,19 @@ async def set_key(call: Call) -> Response:
         raise InvalidInputError(f"a key has at least {_SHORTEST_KEY} characters")
     try:
         async with call.open() as tx:
-            user = await credentials.revoke_keys(tx, (await _get(tx, call.path("id"))).login)
-            await credentials.set_key(tx, user, key)
+            user = await _get(tx, call.path("id"))
+            await api_keys.set_default(tx, await users.get_credential_owner(tx, user.login), key)
     except ConflictError as error:
         raise InvalidInputError("this key cannot be used") from error
     return PlainTextResponse(key)
 
 
 async def revoke_key(call: Call) -> Response:
-    """Take a user's keys away."""
+    """Take a user's default key away; the named ones are no matter of Cortex's clients."""
     async with call.open() as tx:
-        await credentials.revoke_keys(tx, (await _get(tx, call.path("id"))).login)
+        user = await _get(tx, call.path("id"))
+        with suppress(NotFoundError):
+            await api_keys.revoke(tx, user.login, api_keys.DEFAULT)
     return no_content()
 
 

@@ -196,9 +196,24 @@ class SetPasswordInput:
     current_password: str | None = strawberry.field(default=None, description="The present one.")
 
 
-@strawberry.input(description="A user.")
+@strawberry.input(description="A user, and which of its API keys.")
 class UserLoginInput:
     login: str = strawberry.field(description="The user's login.")
+    name: str | None = strawberry.field(
+        default=None, description="The key that `revokeApiKey` removes; null: all of them."
+    )
+
+
+@strawberry.input(description="A new API key.")
+class CreateApiKeyInput:
+    name: str = strawberry.field(description="What it is for: unique among the user's keys.")
+    login: str | None = strawberry.field(default=None, description="Whose; null: the caller's own.")
+    roles: list[Role] | None = strawberry.field(
+        default=None, description="Fewer than its user's; null: whatever the user may."
+    )
+    expires_at: datetime | None = strawberry.field(
+        default=None, description="When it stops working; null: never."
+    )
 
 
 @strawberry.input(description="What to refresh.")

@@ -10,7 +10,7 @@ from strawberry.dataloader import DataLoader
 
 from cortexql import models
 from cortexql.resources import Resources
-from cortexql.services import definitions, neurons, quotas, reports, scheduling, workers
+from cortexql.services import api_keys, definitions, neurons, quotas, reports, scheduling, workers
 from cortexql.services.rows import by_id
 from cortexql.transaction import Transaction
 
@@ -44,6 +44,7 @@ class Loaders:
         self.report = self._of(_reports)
         self.quota = self._of(_usages)
         self.has_key = self._of(_has_keys)
+        self.api_keys = self._of(api_keys.of_users)
         self.neuron = self._of(_neurons)
         self.configured = self._of(_configured)
         self.enabled_as = self._of(_enabled_as)

@@ -7,6 +7,7 @@ import strawberry
 
 from cortexql import models
 from cortexql.errors import NotFoundError
+from cortexql.principal import Permission
 from cortexql.schema.connection import After, Connection, First, page_request, to_connection
 from cortexql.schema.context import Info
 from cortexql.schema.enums import OrganizationStatus, Role, UserStatus
@@ -78,6 +79,27 @@ class Organization(Node):
         return to_connection(page, to_neuron)
 
 
+@strawberry.type(description="What is kept of an API key: never the key itself.")
+class ApiKey:
+    name: str = strawberry.field(description="Unique among the user's keys.")
+    roles: list[Role] | None = strawberry.field(description="What it may do; null: all that its user may.")
+    created_at: datetime = strawberry.field(description="When it was created.")
+    expires_at: datetime | None = strawberry.field(description="When it stops working; null: never.")
+    last_used_at: datetime | None = strawberry.field(description="When it was used last, to the minute.")
+
+    @classmethod
+    def of(cls, row: models.ApiKey) -> "ApiKey":
+        """Convert a row."""
+        roles = row.role_set
+        return cls(
+            name=row.name,
+            roles=None if roles is None else [role for role in Role if role in roles],
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            last_used_at=row.last_used_at,
+        )
+
+
 @strawberry.type(description="Somebody, or some program, of one organization.")
 class User(Node):
     login: str = strawberry.field(description="Unique on the instance, in lower case.")
@@ -107,6 +129,15 @@ class User(Node):
     @strawberry.field(description="The organization that the user belongs to.")
     async def organization(self, info: Info) -> Organization:
         return await load_organization(info, self.organization_number)
+
+    @strawberry.field(
+        description="The API keys, by name; null to those who may not manage them. The keys themselves are shown once."
+    )
+    async def api_keys(self, info: Info) -> list[ApiKey] | None:
+        principal = info.context.principal
+        if principal.user_id != self.number and not principal.may(Permission.USER_MANAGE):
+            return None
+        return [ApiKey.of(row) for row in await info.context.loaders.api_keys.load(self.number) or ()]
 
     @strawberry.field(description="Whether the user has an API key.")
     async def has_api_key(self, info: Info) -> bool:

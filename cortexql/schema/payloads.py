@@ -8,10 +8,10 @@ from cortexql.schema.enums import CatalogChangeKind, HealthStatus, NeuronType, O
 from cortexql.schema.errors import Payload, UserError
 from cortexql.schema.jobs import Job
 from cortexql.schema.neurons import Neuron, NeuronImage
-from cortexql.schema.organizations import Organization, User
+from cortexql.schema.organizations import ApiKey, Organization, User
 from cortexql.schema.quotas import Quota
 from cortexql.schema.scalars import JSON, Duration
-from cortexql.services import definitions, submission
+from cortexql.services import api_keys, definitions, submission
 
 
 @strawberry.type(description="How one observable was submitted to one analyzer.")
@@ -75,7 +75,13 @@ class UserPayload(Payload):
 @strawberry.type(description="A new API key.")
 class ApiKeyPayload(Payload):
     user: User | None = strawberry.field(default=None, description="Whose key it is.")
+    api_key: ApiKey | None = strawberry.field(default=None, description="What is kept of it.")
     key: str | None = strawberry.field(default=None, description="The key; it is shown this once.")
+
+    @classmethod
+    def of(cls, issued: api_keys.Issued) -> "ApiKeyPayload":
+        """Convert a key that was made just now."""
+        return cls(user=User.of(issued.user), api_key=ApiKey.of(issued.row), key=issued.key)
 
 
 @strawberry.type(description="What a refresh did to one definition.")

@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 
 from cortexql.models import Organization, User
 from cortexql.principal import Role, system
-from cortexql.services import credentials, organizations, passwords, users
+from cortexql.services import api_keys, organizations, passwords, users
 from cortexql.settings import Settings
 from cortexql.transaction import Transactions
 
@@ -37,5 +37,5 @@ async def first_superadmin(transactions: Transactions, settings: Settings) -> st
             ),
         )
         if key := settings.admin_api_key.get_secret_value():
-            await credentials.set_key(tx, user, key)
+            await api_keys.set_default(tx, user, key)
     return None if given else password

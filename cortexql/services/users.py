@@ -88,7 +88,7 @@ async def update(tx: Transaction, login: str, change: UserChange) -> User:
 
 async def set_password(tx: Transaction, login: str, password_hash: str) -> User:
     """Set a password: one's own, or, by an admin, a user's. Who sets the own one has shown the present one before."""
-    user = await get_managed(tx, login)
+    user = await get_credential_owner(tx, login)
     user.password_hash = password_hash
     await tx.flush()
     return user
@@ -110,6 +110,18 @@ async def get_managed(tx: Transaction, login: str) -> User:
         tx.principal.require(Permission.USER_MANAGE)
         if Role.SUPERADMIN in user.role_set:
             tx.principal.require(Permission.INSTANCE_MANAGE)
+    return user
+
+
+async def get_credential_owner(tx: Transaction, login: str) -> User:
+    """Return a user whose password, keys and sessions the caller may manage: oneself, or a managed one.
+
+    Raises:
+        ForbiddenError: an API key with fewer roles than its owner would give itself the others.
+    """
+    user = await get_managed(tx, login)
+    if user.id == tx.principal.user_id and tx.principal.restricted:
+        raise ForbiddenError("an API key with fewer roles than its owner manages no credentials of the owner")
     return user
 
 

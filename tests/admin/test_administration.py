@@ -7,7 +7,7 @@ import httpx
 from cortexql.models import Neuron
 from cortexql.principal import Role
 from cortexql.resources import Resources
-from cortexql.services import credentials, neurons, quotas
+from cortexql.services import api_keys, neurons, quotas
 from tests.admin.test_console import PASSWORD, SAME, signed_in
 from tests.conftest import World
 
@@ -90,7 +90,7 @@ async def test_a_user_is_created_given_a_key_that_is_shown_once_and_locked(
         assert forbidden.status_code == 403
         shown = KEY.search((await client.post("/admin/users/new@alpha/key")).text)
         assert shown is not None
-        principal = await credentials.principal_of_key(resources.transactions, shown[1])
+        principal = await api_keys.principal_of(resources.transactions, shown[1])
         assert (principal.login, principal.roles) == ("new@alpha", frozenset({Role.READ, Role.ANALYZE}))
         assert shown[1] not in (await client.get("/admin/users/new@alpha")).text
         locked = await client.post("/admin/users/new@alpha/status", data={"status": "locked"})
@@ -142,3 +142,26 @@ async def test_limits_are_set_shown_and_lifted(url: str, world: World, resources
         assert (await client.post("/admin/quotas", data={**form, "limit": ""})).status_code == 303
     async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
         assert await quotas.usages(tx) == []
+
+
+async def test_keys_are_created_revoked_and_refused_on_the_account_page(
+    url: str, world: World, resources: Resources
+) -> None:
+    async with signed_in(url, resources, "analyze@alpha") as client:
+        form = {"key_name": "robot", "roles": "analyze", "expires": "2999-12-30"}
+        page = (await client.post("/admin/account/keys", data=form)).text
+        (key,) = KEY.findall(page)
+        assert "2999-12-31 00:00:00 UTC" in page
+        principal = await api_keys.principal_of(resources.transactions, key)
+        assert (principal.login, principal.roles) == ("analyze@alpha", frozenset({Role.ANALYZE}))
+        for wrong in (
+            {"roles": "king"},
+            {"expires": "soon"},
+            {"expires": "2001-01-01"},
+            {"key_name": "robot"},
+        ):
+            answer = await client.post("/admin/account/keys", data=form | {"key_name": "two"} | wrong)
+            assert answer.status_code in (400, 409), wrong
+        assert (await client.post("/admin/account/revoke", data={"name": "robot"})).status_code == 303
+        shown = (await client.get("/admin/account")).text
+        assert ("robot" in shown, "default" in shown, key in shown) == (False, True, False)

@@ -1,11 +1,13 @@
-"""My account: the own password and API key."""
+"""My account: the own password and API keys."""
 
 from starlette.responses import Response
 
+from cortexql.admin.keys import new_key
 from cortexql.admin.visit import Visit
 from cortexql.auth import session
 from cortexql.errors import CortexError, InvalidInputError
-from cortexql.services import credentials, passwords, users
+from cortexql.principal import Role
+from cortexql.services import api_keys, credentials, passwords, users
 
 
 async def show(visit: Visit) -> Response:
@@ -31,20 +33,40 @@ async def set_password(visit: Visit) -> Response:
     return response
 
 
+async def create_key(visit: Visit) -> Response:
+    """Create one more of the own API keys, and show it this once."""
+    try:
+        async with visit.open() as tx:
+            issued = await api_keys.create(tx, visit.principal.login, new_key(visit))
+    except CortexError as error:
+        return await _form(visit, error)
+    return await _form(visit, key=issued.key)
+
+
 async def renew_key(visit: Visit) -> Response:
-    """Renew the own API key, and show it this once."""
+    """Renew the own default API key, and show it this once."""
     async with visit.open() as tx:
-        _, key = await credentials.renew_key(tx, visit.principal.login)
-    return await _form(visit, key=key)
+        issued = await api_keys.renew(tx, visit.principal.login)
+    return await _form(visit, key=issued.key)
+
+
+async def revoke_keys(visit: Visit) -> Response:
+    """Remove one of the own API keys, or all."""
+    async with visit.open() as tx:
+        await api_keys.revoke(tx, visit.principal.login, visit.given("name") or None)
+    return visit.to("/account", done="saved")
 
 
 async def _form(visit: Visit, error: CortexError | None = None, key: str = "") -> Response:
     async with visit.open() as tx:
         user = await users.viewer(tx)
+        keys = (await api_keys.of_users(tx, [user.id]))[user.id]
     return visit.page(
         "account/show.html",
         status=error.status if error else 200,
         user=user,
+        keys=keys,
+        key_roles=[role for role in Role if role in user.role_set],
         key=key,
         error=error.message if error else "",
     )

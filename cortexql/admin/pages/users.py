@@ -2,12 +2,13 @@
 
 from starlette.responses import Response
 
+from cortexql.admin.keys import new_key
 from cortexql.admin.pages.owners import organization_names
 from cortexql.admin.visit import Visit
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import Organization, UserStatus
 from cortexql.principal import Permission, Role
-from cortexql.services import credentials, passwords, users
+from cortexql.services import api_keys, passwords, users
 from cortexql.services.rows import by_id
 
 _PAGE = 50
@@ -82,19 +83,30 @@ async def set_password(visit: Visit) -> Response:
     return visit.to(f"/users/{_login(visit)}", done="password")
 
 
+async def create_key(visit: Visit) -> Response:
+    """Create one more API key, and show it this once."""
+    visit.principal.require(Permission.USER_MANAGE)
+    try:
+        async with visit.open() as tx:
+            issued = await api_keys.create(tx, _login(visit), new_key(visit))
+    except CortexError as error:
+        return await _form(visit, error)
+    return await _form(visit, key=issued.key)
+
+
 async def renew_key(visit: Visit) -> Response:
-    """Renew the API key, and show it this once."""
+    """Renew the default API key, and show it this once."""
     visit.principal.require(Permission.USER_MANAGE)
     async with visit.open() as tx:
-        _, key = await credentials.renew_key(tx, _login(visit))
-    return await _form(visit, key=key)
+        issued = await api_keys.renew(tx, _login(visit))
+    return await _form(visit, key=issued.key)
 
 
 async def revoke_keys(visit: Visit) -> Response:
-    """Remove all API keys."""
+    """Remove one API key, or all."""
     visit.principal.require(Permission.USER_MANAGE)
     async with visit.open() as tx:
-        await credentials.revoke_keys(tx, _login(visit))
+        await api_keys.revoke(tx, _login(visit), visit.given("name") or None)
     return visit.to(f"/users/{_login(visit)}", done="saved")
 
 
@@ -137,6 +149,7 @@ async def _form(visit: Visit, error: CortexError | None = None, key: str = "") -
     async with visit.open() as tx:
         user = await users.get_managed(tx, _login(visit))
         owners = await by_id(tx, Organization, [user.organization_id])
+        keys = (await api_keys.of_users(tx, [user.id]))[user.id]
     return visit.page(
         "users/show.html",
         status=error.status if error else 200,
@@ -144,6 +157,8 @@ async def _form(visit: Visit, error: CortexError | None = None, key: str = "") -
         own=user.id == visit.principal.user_id,
         organization=owners[user.organization_id].name,
         roles=_given_roles(visit),
+        keys=keys,
+        key_roles=[role for role in Role if role in user.role_set],
         key=key,
         error=error.message if error else "",
     )

@@ -1,0 +1,1 @@
+"""How callers come in, and what is kept of it."""
