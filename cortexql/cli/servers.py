@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from cortexql import embedded, migrate, worker
+from cortexql import embedded, migrate, unprivileged, worker
 from cortexql.app import create_app
 from cortexql.cli.running import CommandError, found_servers, read_settings, run
 from cortexql.log import get_logger
@@ -226,7 +226,7 @@ async def _keep_worker(settings: Settings) -> None:
             *_worker_command(),
             env={**os.environ, **_environment(settings)},
             start_new_session=True,
-            preexec_fn=embedded.die_with_parent(signal.SIGTERM),
+            preexec_fn=unprivileged.die_with_parent(signal.SIGTERM),
         )
         try:
             await child.wait()
