@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from cortexql.admin.routes import admin
 from cortexql.errors import CortexError
@@ -47,7 +48,10 @@ def create_app(settings: Settings) -> Starlette:
     """Build the application; it opens its resources when it starts."""
     return Starlette(
         routes=_routes(),
-        middleware=[Middleware(RequestMiddleware, max_upload_bytes=settings.max_upload_bytes)],
+        middleware=[
+            Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)),
+            Middleware(RequestMiddleware, max_upload_bytes=settings.max_upload_bytes),
+        ],
         exception_handlers={
             CortexError: _cortex_error,
             HTTPException: _http_error,

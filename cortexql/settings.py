@@ -63,6 +63,12 @@ class Settings(BaseSettings):
     )
     job_timeout: Duration = Field(timedelta(minutes=30), description="when a neuron sets none")
     freshness: Duration = Field(timedelta(minutes=10), description="how old a report may be and still answer")
+    trusted_proxies: Names = Field(
+        ("127.0.0.1",), description="addresses and networks whose X-Forwarded-For and -Proto count"
+    )
+    login_failures: int = Field(10, gt=0, description="failed sign-ins before a login has to wait")
+    login_lockout: Duration = Field(timedelta(minutes=15), description="how long it has to wait")
+    basic_auth: bool = Field(True, description="whether login and password do on every request")
     public_url: str = Field("", description="for links, OIDC redirects, cookies; default: from the request")
     max_upload_bytes: int = Field(128 * 2**20, gt=0, description="largest file that may be submitted")
     max_report_bytes: int = Field(64 * 2**20, gt=0, description="largest output.json that is stored")

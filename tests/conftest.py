@@ -52,7 +52,9 @@ async def resources(settings: Settings) -> AsyncIterator[Resources]:
 async def clean(resources: Resources) -> None:
     """Begin with no organization, and so no user, neuron or job; the catalogue stays."""
     async with resources.engine.begin() as connection:
-        await connection.execute(text("TRUNCATE organization, worker RESTART IDENTITY CASCADE"))
+        await connection.execute(
+            text("TRUNCATE organization, worker, sign_in_count RESTART IDENTITY CASCADE")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,9 @@ def executor(resources: Resources, fake: FakeRunner) -> Executor:
 @pytest.fixture(scope="session")
 async def url(settings: Settings, resources: Resources) -> AsyncIterator[str]:
     """Serve the application on a free port for the whole session, and return its address."""
-    config = uvicorn.Config(create_app(settings), port=0, log_config=None, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        create_app(settings), port=0, log_config=None, proxy_headers=False, timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve())
     while not server.started:

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
 
 from starlette.requests import HTTPConnection
 
@@ -10,8 +9,8 @@ from cortexql.auth import csrf, session
 from cortexql.errors import UnauthenticatedError
 from cortexql.principal import Principal
 from cortexql.resources import Resources
-from cortexql.services import api_keys, credentials
-from cortexql.transaction import Transactions
+from cortexql.services import api_keys
+from cortexql.services.credentials import PasswordCheck
 
 _LONGEST = 4096
 
@@ -20,42 +19,43 @@ async def caller_of(resources: Resources, connection: HTTPConnection) -> Princip
     """Return who a request or a WebSocket is from, by header or by cookie; None: it carries no credential.
 
     Raises:
-        UnauthenticatedError: it carries one that does not do.
+        UnauthenticatedError: it carries one that does not do; no word on why.
+        RateLimitedError: it carries a password, and there were too many wrong ones.
         ForbiddenError: it changes state with a cookie, and another site may have sent it.
     """
+    authorization = connection.headers.get("authorization")
+    if authorization is not None:
+        return await from_authorization(resources, connection, authorization)
     cookie = connection.cookies.get(session.COOKIE)
-    if "authorization" in connection.headers or not cookie:
-        return await authenticate(resources.transactions, connection.headers)
+    if not cookie:
+        return None
     principal = await session.principal_of_cookie(resources, cookie)
     if csrf.changes_state(connection):
         csrf.check_same_origin(connection, resources.settings.public_url)
     return principal
 
 
-async def authenticate(transactions: Transactions, headers: Mapping[str, str]) -> Principal | None:
-    """Return who a request is from; None: it carries no credential.
-
-    Raises:
-        UnauthenticatedError: it carries one that does not do; no word on why.
-    """
-    authorization = headers.get("authorization")
-    if authorization is None:
-        return None
-    return await from_authorization(transactions, authorization)
-
-
-async def from_authorization(transactions: Transactions, value: str) -> Principal:
-    """Return who an Authorization header is from, or raise UnauthenticatedError."""
+async def from_authorization(resources: Resources, connection: HTTPConnection, value: str) -> Principal:
+    """Return who an Authorization header is from; the errors are those of `caller_of`."""
     scheme, _, credential = value.strip().partition(" ")
     credential = credential.strip()
     if not credential or len(credential) > _LONGEST:
         raise UnauthenticatedError
     if scheme.lower() == "bearer":
-        return await api_keys.principal_of(transactions, credential)
-    if scheme.lower() == "basic":
-        login, password = _basic(credential)
-        return await credentials.principal_of_password(transactions, login, password)
+        return await api_keys.principal_of(resources.transactions, credential)
+    if scheme.lower() == "basic" and resources.settings.basic_auth:
+        return await password_check(resources, connection).principal_of(*_basic(credential))
     raise UnauthenticatedError
+
+
+def password_check(resources: Resources, connection: HTTPConnection) -> PasswordCheck:
+    """Return what judges passwords that come over a connection."""
+    return PasswordCheck(resources.transactions, resources.settings, address_of(connection))
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Return where a connection comes from: what a trusted proxy says, or the other end."""
+    return connection.client.host if connection.client else ""
 
 
 def _basic(credential: str) -> tuple[str, str]:

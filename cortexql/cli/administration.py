@@ -83,7 +83,7 @@ def create_user(
     given = _ask_password() if password else None
 
     async def work(resources: Resources) -> None:
-        hashed = await passwords.to_hash(given) if given else None
+        hashed = await passwords.to_hash(given, login, name) if given else None
         async with resources.transactions(_SHELL) as tx:
             await users.create(tx, users.NewUser(login, name or login, frozenset(role), organization, hashed))
 
@@ -124,7 +124,7 @@ def set_password(login: Login, data_dir: DataDir = None) -> None:
     given = _ask_password()
 
     async def work(resources: Resources) -> None:
-        hashed = await passwords.to_hash(given)
+        hashed = await passwords.to_hash(given, login)
         async with resources.transactions(_SHELL) as tx:
             await users.set_password(tx, login, hashed)
 

@@ -160,6 +160,7 @@ async def _web_server(settings: Settings, host: str, port: int) -> AsyncIterator
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # the application reads them, as TRUSTED_PROXIES says
         timeout_graceful_shutdown=5,
         ws_max_size=2**20,
     )
@@ -199,6 +200,7 @@ def _serve_with_processes(settings: Settings, host: str, port: int, processes: i
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # the application reads them, as TRUSTED_PROXIES says
         ws_max_size=2**20,
     )
 

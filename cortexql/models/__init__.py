@@ -7,6 +7,7 @@ from cortexql.models.neuron import Neuron, SharedConfig
 from cortexql.models.organization import Organization, OrganizationStatus
 from cortexql.models.quota import Quota, QuotaCharge, QuotaPacing, QuotaUse, RateUnit
 from cortexql.models.report import Artifact, Level, Report
+from cortexql.models.sign_in import SignInCount
 from cortexql.models.user import ApiKey, User, UserStatus
 from cortexql.models.worker import Worker
 
@@ -37,6 +38,7 @@ __all__ = [
     "Report",
     "RunnerKind",
     "SharedConfig",
+    "SignInCount",
     "User",
     "UserStatus",
     "Worker",

@@ -17,7 +17,7 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.unset import UNSET, UnsetType
 
 from cortexql.auth.backend import caller_of, from_authorization
-from cortexql.errors import CortexError, UnauthenticatedError
+from cortexql.errors import CortexError, RateLimitedError, UnauthenticatedError
 from cortexql.resolvers.root import schema
 from cortexql.resources import Resources
 from cortexql.schema.context import Context
@@ -61,7 +61,7 @@ class GraphQLApp(GraphQL[Context, None]):
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         """Authenticate by the headers; a credential that does not do is told by whatever asks for the caller."""
-        context = Context(self._resources)
+        context = Context(self._resources, request)
         try:
             context.caller = await caller_of(self._resources, request)
         except CortexError as error:
@@ -74,8 +74,8 @@ class GraphQLApp(GraphQL[Context, None]):
         value = given.get("Authorization") or given.get("authorization") if isinstance(given, dict) else None
         try:
             if value is not None:
-                context.caller = await from_authorization(self._resources.transactions, str(value))
-        except UnauthenticatedError as error:
+                context.caller = await from_authorization(self._resources, context.connection, str(value))
+        except (UnauthenticatedError, RateLimitedError) as error:
             raise ConnectionRejectionError from error
         if context.caller is None:
             raise ConnectionRejectionError

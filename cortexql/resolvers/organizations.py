@@ -4,6 +4,7 @@ from typing import Annotated
 
 import strawberry
 
+from cortexql.auth.backend import password_check
 from cortexql.errors import InvalidInputError, NotFoundError
 from cortexql.schema import arguments, payloads
 from cortexql.schema.arguments import given
@@ -28,7 +29,7 @@ from cortexql.schema.inputs import (
     UserLoginInput,
 )
 from cortexql.schema.organizations import Organization, User
-from cortexql.services import api_keys, credentials, organizations, passwords, users
+from cortexql.services import api_keys, organizations, passwords, users
 
 
 @strawberry.type
@@ -97,7 +98,9 @@ class OrganizationMutations:
     @strawberry.mutation(description="Creates a user.")
     @expected(payloads.UserPayload)
     async def create_user(self, info: Info, input: Annotated[CreateUserInput, given]) -> payloads.UserPayload:
-        hashed = await passwords.to_hash(input.password) if input.password is not None else None
+        hashed = None
+        if input.password is not None:
+            hashed = await passwords.to_hash(input.password, input.login, input.name)
         new = users.NewUser(input.login, input.name, frozenset(input.roles), input.organization, hashed)
         async with info.context.open() as tx:
             row = await users.create(tx, new)
@@ -118,10 +121,10 @@ class OrganizationMutations:
     ) -> payloads.UserPayload:
         principal = info.context.principal
         if users.to_login(input.login) == principal.login:
-            transactions = info.context.resources.transactions
-            if not await credentials.is_own_password(transactions, principal, input.current_password):
+            judge = password_check(info.context.resources, info.context.connection)
+            if not await judge.is_own(principal, input.current_password):
                 raise InvalidInputError("the present password is wrong", field=("currentPassword",))
-        hashed = await passwords.to_hash(input.password)
+        hashed = await passwords.to_hash(input.password, input.login)
         async with info.context.open() as tx:
             row = await users.set_password(tx, input.login, hashed)
         return payloads.UserPayload(user=User.of(row))

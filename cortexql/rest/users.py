@@ -4,13 +4,14 @@ from contextlib import suppress
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from cortexql.auth.backend import password_check
 from cortexql.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from cortexql.models import User, UserStatus
 from cortexql.principal import Permission, Role
 from cortexql.rest import dsl, errors, views
 from cortexql.rest.edge import NO_ROLE, Call, listing, no_content
 from cortexql.rest.fields import Fields
-from cortexql.services import api_keys, credentials, details, passwords, search, users
+from cortexql.services import api_keys, details, passwords, search, users
 from cortexql.transaction import Transaction
 
 _SHORTEST_KEY = 32
@@ -48,7 +49,7 @@ async def create(call: Call) -> Response:
     login, name, password = (fields.string(field) for field in ("login", "name", "password"))
     if login is None or name is None:
         raise errors.missing("user", *[n for n, value in (("login", login), ("name", name)) if value is None])
-    hashed = None if password is None else await passwords.to_hash(password)
+    hashed = None if password is None else await passwords.to_hash(password, login, name)
     new = users.NewUser(login, name, _roles(fields) or frozenset(), fields.string("organization"), hashed)
     status = _status(fields)
     async with call.open() as tx:
@@ -87,7 +88,7 @@ async def delete(call: Call) -> Response:
 
 async def set_password(call: Call) -> Response:
     """Set a user's password, as an admin; the own one only while there is none."""
-    hashed = await passwords.to_hash(_required(call.fields, "password"))
+    hashed = await passwords.to_hash(_required(call.fields, "password"), call.path("id"))
     async with call.open() as tx:
         user = await _get(tx, call.path("id"))
     if user.id == call.principal.user_id and user.password_hash is not None:
@@ -105,9 +106,9 @@ async def change_password(call: Call) -> Response:
         user = await _get(tx, call.path("id"))
     if user.id != call.principal.user_id:
         raise ForbiddenError("You can't change password of another user")
-    if not await credentials.is_own_password(call.resources.transactions, call.principal, given):
+    if not await password_check(call.resources, call.request).is_own(call.principal, given):
         raise ForbiddenError("Authentication failure")
-    hashed = await passwords.to_hash(password)
+    hashed = await passwords.to_hash(password, user.login)
     async with call.open() as tx:
         await users.set_password(tx, user.login, hashed)
     return no_content()

@@ -4,6 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.requests import HTTPConnection
 from strawberry.types.info import Info as StrawberryInfo
 
 from cortexql.errors import CortexError, UnauthenticatedError
@@ -21,6 +22,7 @@ class Context:
     """
 
     resources: Resources
+    connection: HTTPConnection
     caller: Principal | None = None
     refused: CortexError | None = None
     connection_params: Any = None

@@ -33,7 +33,7 @@ async def first_superadmin(transactions: Transactions, settings: Settings) -> st
                 name="Administrator",
                 roles=frozenset({Role.SUPERADMIN}),
                 organization=organizations.FIRST,
-                password_hash=await passwords.to_hash(password),
+                password_hash=await passwords.to_hash(password, settings.admin_login),
             ),
         )
         if key := settings.admin_api_key.get_secret_value():

@@ -5,23 +5,27 @@ import secrets
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from zxcvbn import zxcvbn
 
 from cortexql.errors import InvalidInputError
 
 MIN_CHARACTERS = 8
 # Argon2 takes any length; this bounds what a hostile request costs.
 MAX_CHARACTERS = 1024
+# What zxcvbn takes; its effort grows faster than the length.
+_MAX_RATED = 72
 _hasher = PasswordHasher()
-# Hashing a wrong guess for nobody takes as long as for somebody. At most two at once: each takes 64 MB.
+# Hashing a wrong guess for nobody takes as long as for somebody.
 _NOBODY = _hasher.hash(secrets.token_hex())
-_slots = asyncio.Semaphore(2)
+# A turn at the hasher. At most two at once: each takes 64 MB.
+turn = asyncio.Semaphore(2)
 
 
-def check(password: str) -> str:
-    """Return the password.
+def check(password: str, *about: str) -> str:
+    """Return the password. `about`: the login and what else an attacker would try first.
 
     Raises:
-        InvalidInputError: it is too short, too long or blank.
+        InvalidInputError: it is too short, too long, blank, or among the first thousand guesses.
     """
     if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS or not password.strip():
         raise InvalidInputError(
@@ -30,26 +34,30 @@ def check(password: str) -> str:
         )
     if "\0" in password:
         raise InvalidInputError("a password has no NUL character", field=("password",))
+    if zxcvbn(password[:_MAX_RATED], [text.lower() for text in about if text])["score"] == 0:
+        raise InvalidInputError("this password is one of the first that are tried", field=("password",))
     return password
 
 
-async def to_hash(password: str) -> str:
-    """Hash a checked password."""
-    async with _slots:
-        return await asyncio.to_thread(_hasher.hash, check(password))
+async def to_hash(password: str, *about: str) -> str:
+    """Hash a password that `check` lets pass."""
+    async with turn:
+        return await asyncio.to_thread(_to_hash, password, about)
 
 
 async def matches(stored: str | None, password: str) -> bool:
-    """Say whether a password is right, in the same time for an account that is not there."""
-    async with _slots:
-        return await asyncio.to_thread(_matches, stored, password)
+    """Say whether a password is right, in the same time for an account that is not there; the caller has its turn."""
+    return await asyncio.to_thread(_matches, stored, password)
+
+
+def _to_hash(password: str, about: tuple[str, ...]) -> str:
+    return _hasher.hash(check(password, *about))
 
 
 def _matches(stored: str | None, password: str) -> bool:
-    if not password or len(password) > MAX_CHARACTERS:
-        return False
     try:
-        _hasher.verify(stored or _NOBODY, password)
+        # The work is done for what cannot be right too: an empty password must not be told by time either.
+        _hasher.verify(stored or _NOBODY, password[:MAX_CHARACTERS])
     except (VerificationError, InvalidHashError, UnicodeEncodeError):
         return False
-    return stored is not None
+    return stored is not None and 0 < len(password) <= MAX_CHARACTERS

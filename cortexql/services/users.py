@@ -11,6 +11,7 @@ from cortexql.principal import Permission, Role
 from cortexql.services import organizations, page, text
 from cortexql.transaction import Transaction
 
+MAX_LOGIN_CHARACTERS = 128
 _BY_LOGIN = page.Keyset("users", (User.login,))
 
 
@@ -43,7 +44,7 @@ async def create(tx: Transaction, new: NewUser) -> User:
         NotFoundError: another organization was named.
     """
     tx.principal.require(Permission.USER_MANAGE)
-    login = to_login(text.check(new.login, "login", longest=128))
+    login = to_login(text.check(new.login, "login", longest=MAX_LOGIN_CHARACTERS))
     organization = await organizations.named_or_own(tx, new.organization)
     _check_roles(tx, new.roles, organization.name)
     user = User(

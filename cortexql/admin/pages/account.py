@@ -5,9 +5,10 @@ from starlette.responses import Response
 from cortexql.admin.keys import new_key
 from cortexql.admin.visit import Visit
 from cortexql.auth import session
+from cortexql.auth.backend import password_check
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.principal import Role
-from cortexql.services import api_keys, credentials, passwords, users
+from cortexql.services import api_keys, passwords, users
 
 
 async def show(visit: Visit) -> Response:
@@ -21,9 +22,9 @@ async def set_password(visit: Visit) -> Response:
     try:
         if new != visit.form.get("repeated", ""):
             raise InvalidInputError("the new password was not repeated as it was", field=("repeated",))
-        if not await credentials.is_own_password(visit.resources.transactions, visit.principal, present):
+        if not await password_check(visit.resources, visit.request).is_own(visit.principal, present):
             raise InvalidInputError("that is not your present password", field=("present",))
-        password_hash = await passwords.to_hash(new)
+        password_hash = await passwords.to_hash(new, visit.principal.login)
         async with visit.open() as tx:
             await users.set_password(tx, visit.principal.login, password_hash)
     except CortexError as error:

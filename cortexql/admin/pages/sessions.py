@@ -7,9 +7,9 @@ from starlette.responses import RedirectResponse, Response
 
 from cortexql.admin.visit import render
 from cortexql.auth import csrf, session
-from cortexql.errors import UnauthenticatedError
+from cortexql.auth.backend import password_check
+from cortexql.errors import RateLimitedError, UnauthenticatedError
 from cortexql.resources import Resources
-from cortexql.services import credentials
 
 _HOME = "/admin/"
 _YEAR = 365 * 24 * 3600
@@ -27,9 +27,11 @@ async def login(request: Request) -> Response:
     async with request.form(max_files=0) as form:
         name, password, after = (str(form.get(field, "")) for field in ("login", "password", "next"))
     try:
-        principal = await credentials.principal_of_password(resources.transactions, name, password)
+        principal = await password_check(resources, request).principal_of(name, password)
     except UnauthenticatedError:
         return _form(request, after, name, "Login and password do not fit, or the account is locked.", 401)
+    except RateLimitedError as error:
+        return _form(request, after, name, f"{error.message.capitalize()}.", error.status)
     response = RedirectResponse(_own_path(after), status_code=303)
     await session.start(resources, principal, request, response)
     return response

@@ -29,7 +29,7 @@ async def create(visit: Visit) -> Response:
             name=visit.given("name"),
             roles=_roles(visit),
             organization=visit.given("organization") or None,
-            password_hash=await passwords.to_hash(str(password)) if password else None,
+            password_hash=await passwords.to_hash(str(password), visit.given("login")) if password else None,
         )
         async with visit.open() as tx:
             await users.create(tx, new)
@@ -75,7 +75,7 @@ async def set_password(visit: Visit) -> Response:
     try:
         if _login(visit) == visit.principal.login:
             raise InvalidInputError("change your own password under My account", field=("password",))
-        password_hash = await passwords.to_hash(str(visit.form.get("password", "")))
+        password_hash = await passwords.to_hash(str(visit.form.get("password", "")), _login(visit))
         async with visit.open() as tx:
             await users.set_password(tx, _login(visit), password_hash)
     except CortexError as error:
