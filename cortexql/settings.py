@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     max_report_bytes: int = Field(64 * 2**20, gt=0, description="largest output.json that is stored")
     max_log_lines: int = Field(1000, gt=0, description="lines of a run's log that become events")
     docker_host: str = Field("", description="Docker engine; default: as DOCKER_HOST and the SDK say")
+    docker_pull: Literal["never", "missing", "refresh", "always"] = Field(
+        "missing", description="when images are pulled, where a neuron says nothing"
+    )
     docker_network: str = Field("bridge", description="network of containers: none, bridge or a named one")
     docker_memory: str = Field("1g", description="memory of a container")
     docker_cpus: float = Field(1.0, gt=0, description="CPUs of a container")

@@ -45,8 +45,8 @@ ADMINISTERED: tuple[type[SQLModel], ...] = (
     models.Neuron,
     models.SharedConfig,
 )
-# An instance's budget has no organization and binds every one; only a superadmin may write it.
-SHARED: tuple[type[SQLModel], ...] = (models.Quota,)
+# What has no organization is the whole instance's and binds every one; only a superadmin may write it.
+SHARED: tuple[type[SQLModel], ...] = (models.Quota, models.Authority, models.Proxy)
 TENANT_TABLES = CONFIDENTIAL + ADMINISTERED + SHARED
 _PRINCIPAL = "principal"
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import sys
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import closing
 from typing import Any, Protocol, cast
 
@@ -20,7 +21,7 @@ from cortexql.principal import system
 from cortexql.resources import Resources, open_resources
 from cortexql.runner import docker, process
 from cortexql.runner.base import Runner
-from cortexql.services import definitions
+from cortexql.services import definitions, images
 from cortexql.services.execution import Executor, sweep
 from cortexql.services.preparation import ExecutionContext
 from cortexql.settings import Settings
@@ -31,6 +32,8 @@ _POLL_SECONDS = 0.1
 _SHORTEST_SWEEP_SECONDS, _LONGEST_SWEEP_SECONDS = 1.0, 10.0
 _OUTAGE_SECONDS = 1.0
 _REFRESH_LOOK_SECONDS = 30.0
+_PULL_LOOK_SECONDS = 1.0
+_PRESENT_LOOK_SECONDS = 60.0
 _SCHEDULE = system("schedule")
 _FIRST_PYTHON_WITH_PIDFD = (3, 12)
 
@@ -71,7 +74,9 @@ async def run(settings: Settings, concurrency: int) -> None:
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         await asyncio.to_thread(_reap, settings)
         runners = open_runners(settings)
-        context = ExecutionContext(resources.transactions, runners, resources.cipher, settings)
+        engine = runners.get(RunnerKind.DOCKER)
+        engine_images = engine.images if isinstance(engine, docker.DockerRunner) else None
+        context = ExecutionContext(resources.transactions, runners, resources.cipher, settings, engine_images)
         executor = Executor(context, owner, slots=concurrency)
         beating = asyncio.create_task(executor.heartbeat())
         try:
@@ -141,6 +146,7 @@ async def _serve(
         asyncio.create_task(_sweep_often(context, executor)),
         asyncio.create_task(_pass_nudges(resources.queue, worker.nudged)),
         asyncio.create_task(_refresh_often(context)),
+        *[asyncio.create_task(keep) for keep in _keep_images(context)],
     ]
     try:
         with contextlib.suppress(asyncio.CancelledError):
@@ -173,6 +179,27 @@ async def _refresh_often(context: ExecutionContext) -> None:
             await definitions.refresh_due(context.transactions, context.settings, _SCHEDULE)
         except Exception as error:  # noqa: BLE001 whatever it was, the next look tries again
             log.warning("worker.refresh_failed", error=type(error).__name__)
+
+
+def _keep_images(context: ExecutionContext) -> list[Coroutine[Any, Any, None]]:
+    """Return what a worker with a Docker engine does beside its jobs."""
+    images_of = context.image_context()
+    if images_of is None:
+        return []
+    return [
+        _repeat(lambda: images.serve_requests(images_of), _PULL_LOOK_SECONDS),
+        _repeat(lambda: images.check_present(images_of), _PRESENT_LOOK_SECONDS),
+    ]
+
+
+async def _repeat(work: Callable[[], Awaitable[Any]], seconds: float) -> None:
+    """For ever: do it, whatever came of it the last time."""
+    while True:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 the next time tries again
+            log.warning("worker.images_failed", error=type(error).__name__)
+        await asyncio.sleep(seconds)
 
 
 async def _pass_nudges(wakes: queue.Queue, nudged: asyncio.Event) -> None:

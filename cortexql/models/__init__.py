@@ -2,7 +2,9 @@
 
 from cortexql.models.attachment import Attachment, AttachmentChunk
 from cortexql.models.definition import CatalogRefresh, Definition, ItemType, NeuronType
+from cortexql.models.image import Image, ImagePolicy
 from cortexql.models.job import Job, JobEvent, JobStage, JobStatus, Observable, Priority, RunnerKind
+from cortexql.models.network import Authority, Proxy, Registry
 from cortexql.models.neuron import Neuron, SharedConfig
 from cortexql.models.organization import Organization, OrganizationStatus
 from cortexql.models.quota import Quota, QuotaCharge, QuotaPacing, QuotaUse, RateUnit
@@ -16,8 +18,11 @@ __all__ = [
     "Artifact",
     "Attachment",
     "AttachmentChunk",
+    "Authority",
     "CatalogRefresh",
     "Definition",
+    "Image",
+    "ImagePolicy",
     "ItemType",
     "Job",
     "JobEvent",
@@ -30,11 +35,13 @@ __all__ = [
     "Organization",
     "OrganizationStatus",
     "Priority",
+    "Proxy",
     "Quota",
     "QuotaCharge",
     "QuotaPacing",
     "QuotaUse",
     "RateUnit",
+    "Registry",
     "Report",
     "RunnerKind",
     "SharedConfig",

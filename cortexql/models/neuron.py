@@ -28,6 +28,10 @@ class Neuron(SQLModel, table=True):
     worker_id: str = columns.text(32, index=True)
     configuration: dict[str, Any] = Field(default_factory=dict, sa_type=JSONB)
     secrets: dict[str, str] = Field(default_factory=dict, sa_type=JSONB)
+    # What is set for its containers, by the names of services/containers.py.
+    container: dict[str, Any] = Field(
+        default_factory=dict, sa_type=JSONB, sa_column_kwargs={"server_default": "{}"}
+    )
     data_types: list[str] | None = Field(default=None, sa_type=ARRAY(String(128)))
     job_timeout: timedelta | None = Field(default=None, sa_type=Interval)
     freshness: timedelta | None = Field(default=None, sa_type=Interval)

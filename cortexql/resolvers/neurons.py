@@ -4,6 +4,7 @@ from typing import Annotated
 
 import strawberry
 
+from cortexql.errors import NotFoundError
 from cortexql.models import NeuronType
 from cortexql.schema import arguments, payloads
 from cortexql.schema.arguments import given
@@ -11,22 +12,24 @@ from cortexql.schema.connection import After, Connection, First, page_request, t
 from cortexql.schema.context import Info
 from cortexql.schema.enums import QuotaPacing
 from cortexql.schema.errors import expected
-from cortexql.schema.ids import number_of
+from cortexql.schema.ids import decode, number_of
 from cortexql.schema.inputs import (
     NEURONS,
     EnableNeuronInput,
     NeuronIdInput,
+    PullImageInput,
     RefreshCatalogInput,
     SetQuotaInput,
     UpdateNeuronInput,
     UpdateSharedConfigInput,
+    container_settings,
     levels_to_configuration,
     to_object,
 )
-from cortexql.schema.neurons import Analyzer, NeuronDefinition, Responder, to_neuron
+from cortexql.schema.neurons import Analyzer, NeuronDefinition, NeuronImage, Responder, to_neuron
 from cortexql.schema.quotas import Quota
 from cortexql.schema.scalars import JSON
-from cortexql.services import definitions, neurons, quotas, shared_configs
+from cortexql.services import definitions, images, neurons, quotas, shared_configs
 
 
 @strawberry.type
@@ -118,6 +121,7 @@ class NeuronMutations:
             job_timeout=input.job_timeout,
             freshness=input.freshness,
             organization=input.organization,
+            container=container_settings(input.container),
         )
         async with info.context.open() as tx:
             row = await neurons.enable(tx, new, info.context.resources.cipher)
@@ -137,6 +141,7 @@ class NeuronMutations:
             data_types=input.data_types,
             job_timeout=input.job_timeout,
             freshness=input.freshness,
+            container=container_settings(input.container),
         )
         async with info.context.open() as tx:
             row = await neurons.update(
@@ -165,6 +170,21 @@ class NeuronMutations:
         async with info.context.open() as tx:
             row = await neurons.disable(tx, number_of(input.id, *NEURONS))
         return payloads.NeuronPayload(neuron=to_neuron(row))
+
+    @strawberry.mutation(
+        description="Has a worker pull an image. Returns at once; progress is in `NeuronImage` and in the health page."
+    )
+    @expected(payloads.PullImagePayload)
+    async def pull_image(
+        self, info: Info, input: Annotated[PullImageInput, given]
+    ) -> payloads.PullImagePayload:
+        name, number = decode(input.id)
+        if name not in ("NeuronDefinition", *NEURONS):
+            raise NotFoundError("this is not the id of a neuron or a definition", field=("id",))
+        async with info.context.open() as tx:
+            definition = await images.definition_of(tx, name, number)
+            row = await images.request_pull(tx, definition, info.context.resources.cipher)
+        return payloads.PullImagePayload(image=NeuronImage.of(row.reference, row))
 
     @strawberry.mutation(
         description="Sets shared credentials and settings of all analyzers and responders with one baseConfig, for "

@@ -19,6 +19,7 @@ from strawberry.types import ExecutionContext
 from cortexql.errors import CortexError
 from cortexql.log import get_logger
 from cortexql.resolvers.jobs import JobMutations, JobQueries
+from cortexql.resolvers.network import NetworkMutations, NetworkQueries
 from cortexql.resolvers.neurons import NeuronMutations, NeuronQueries
 from cortexql.resolvers.nodes import NodeQueries
 from cortexql.resolvers.organizations import OrganizationMutations, OrganizationQueries
@@ -35,12 +36,12 @@ _CACHED_DOCUMENTS = 500
 
 
 @strawberry.type(description="What can be read.")
-class Query(OrganizationQueries, NeuronQueries, JobQueries, NodeQueries):
+class Query(OrganizationQueries, NeuronQueries, NetworkQueries, JobQueries, NodeQueries):
     pass
 
 
 @strawberry.type(description="What can be done.")
-class Mutation(JobMutations, OrganizationMutations, NeuronMutations):
+class Mutation(JobMutations, OrganizationMutations, NeuronMutations, NetworkMutations):
     pass
 
 

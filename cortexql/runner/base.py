@@ -57,6 +57,10 @@ class RunSpec:
     file: InputFile | None = None
     cacerts: str | None = None
     limits: Limits = field(default_factory=Limits)
+    # Of a container: its network where it is not the runner's own default, and whether its root is read-only.
+    network: str | None = None
+    read_only: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -69,7 +73,6 @@ class Outcome:
     output: bytes | None
     problem: str | None = None
     folder: Path | None = None
-    image_digest: str | None = None
 
 
 class Run(Protocol):
@@ -77,6 +80,11 @@ class Run(Protocol):
 
     @property
     def spec(self) -> RunSpec: ...
+
+    @property
+    def image_digest(self) -> str | None:
+        """Return the digest of the image that runs, where there is one."""
+        ...
 
 
 R = TypeVar("R", bound=Run)

@@ -27,6 +27,7 @@ from cortexql.runner import owners
 from cortexql.runner.archive import OversizeError, pack, unpack
 from cortexql.runner.base import Ending, EngineGoneError, Outcome, RunnerError, RunSpec
 from cortexql.runner.docker_stream import AttachedStream
+from cortexql.runner.images import Images
 from cortexql.runner.workspace import CACERTS, OUTPUT_FILE, OutputError, Workspace, read_output
 
 log = get_logger(__name__)
@@ -62,14 +63,6 @@ class DockerRun:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
-    """An image of the engine: its id there, and its digest in the registry, or the id again without one."""
-
-    id: str
-    digest: str
-
-
 class DockerRunner:
     """Creates a hardened container per run, without a log on the engine's disk."""
 
@@ -82,6 +75,7 @@ class DockerRunner:
         self._folder = owners.OwnFolder(self._parent)
         self._connecting = threading.Lock()
         self._connected: Any = None
+        self.images = Images(lambda: self._client)
         # Two pools: where waits for containers' ends hold all of theirs, `destroy` still gets through.
         self._calls = ThreadPoolExecutor(_CALL_THREADS, "docker-call")
         self._waits = ThreadPoolExecutor(_WAIT_THREADS, "docker-wait")
@@ -118,18 +112,6 @@ class DockerRunner:
         run.destroyed = True
         await _call(self._calls, self._destroy, run)
 
-    def ensure_image(self, name: str) -> Image:
-        """Return an image that is on the engine. Blocking.
-
-        Raises:
-            RunnerError: it is not.
-        """
-        try:
-            found = self._client.inspect_image(name)
-        except NotFound as error:
-            raise RunnerError(f"the image {name} is not on the Docker engine") from error
-        return Image(found["Id"], digest_of(name, found))
-
     def close(self) -> None:
         """Give up the folder and the connections; runs under way must have been destroyed."""
         self._calls.shutdown(wait=False, cancel_futures=True)
@@ -149,7 +131,7 @@ class DockerRunner:
         with run.lock, _as_runner_error("the container could not be made"):
             if run.spec.image is None:
                 raise RunnerError("this neuron has no image: it runs as a process only")
-            image = self.ensure_image(run.spec.image)
+            image = self.images.get(run.spec.image)
             run.image_digest = image.digest
             # By id: what ran is then what the digest says, even if the tag moves meanwhile.
             config = self._config(run.spec, image.id)
@@ -161,7 +143,8 @@ class DockerRunner:
     def _config(self, spec: RunSpec, image_id: str) -> dict[str, Any]:
         client, limits = self._client, spec.limits
         host = client.create_host_config(
-            network_mode=self._network,
+            network_mode=spec.network or self._network,
+            read_only=spec.read_only,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges:true"],
             mem_limit=limits.memory,
@@ -175,7 +158,7 @@ class DockerRunner:
             image_id,
             None,
             volumes=["/job"],  # without a source: a new one, which is removed with the container
-            environment=dict.fromkeys(_CACERTS_VARIABLES, f"/job/input/{CACERTS}") if spec.cacerts else None,
+            environment=_environment(spec),
             labels={**spec.labels, **self._labels(spec)},
             healthcheck={"test": ["NONE"]},
             host_config=host,
@@ -205,16 +188,16 @@ class DockerRunner:
     def _wait(self, run: DockerRun) -> Outcome:
         code = self._await_exit(run)
         if code is None or run.destroyed:
-            return Outcome(Ending.KILLED, code, None, image_digest=run.image_digest)
+            return Outcome(Ending.KILLED, code, None)
         if _FIRST_SIGNAL <= code <= _LAST_SIGNAL:
             # A killed child may set the flag too, in a run that ends well: it is asked for only now.
             is_memory = code == _SIGKILL and (self._state(run) or {}).get("OOMKilled")
             ending = Ending.OUT_OF_MEMORY if is_memory else Ending.KILLED
-            return Outcome(ending, code, None, image_digest=run.image_digest)
+            return Outcome(ending, code, None)
         output, problem = self._collect(run)
         if run.destroyed:
-            return Outcome(Ending.KILLED, code, None, image_digest=run.image_digest)
-        return Outcome(Ending.EXITED, code, output, problem, run.workspace.output, run.image_digest)
+            return Outcome(Ending.KILLED, code, None)
+        return Outcome(Ending.EXITED, code, output, problem, run.workspace.output)
 
     def _await_exit(self, run: DockerRun) -> int | None:
         """Return the exit code, or None when the container was removed."""
@@ -303,15 +286,6 @@ def connect(url: str, timeout: float = 60) -> Any:
         raise DockerException(f"{url!r} is no URL of an engine: {error}") from error
 
 
-def digest_of(name: str, found: dict[str, Any]) -> str:
-    """Return the digest that an inspected image has in the registry of `name`, else in another, else its id."""
-    digests: list[str] = found.get("RepoDigests") or []
-    path, _, last = name.partition("@")[0].rpartition("/")
-    repository = f"{path}/{last.partition(':')[0]}".lstrip("/")
-    same = [digest for digest in digests if digest.partition("@")[0] == repository]
-    return (same or digests or [str(found["Id"])])[0]
-
-
 def is_available(url: str) -> bool:
     """Say whether a Docker engine answers there. Blocking, for seconds at most."""
     try:
@@ -356,6 +330,11 @@ def _is_held(parent: Path, labels: dict[str, str]) -> bool:
 def _parent(jobs_dir: Path) -> Path:
     # Apart from the process runner's: what is to be done for a dead owner differs.
     return jobs_dir / "docker"
+
+
+def _environment(spec: RunSpec) -> dict[str, str]:
+    trusted = dict.fromkeys(_CACERTS_VARIABLES, f"/job/input/{CACERTS}") if spec.cacerts else {}
+    return {**spec.environment, **trusted}
 
 
 @contextmanager

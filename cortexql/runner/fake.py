@@ -29,6 +29,7 @@ class FakeRun:
     workspace: Workspace
     calls: list[str] = field(default_factory=list)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    image_digest: str | None = None
 
     def note(self, call: str, after: str) -> None:
         """Record a call that must come right after another, once."""

@@ -52,6 +52,7 @@ class ProcessRun:
     output: _Output | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     destroyed: bool = False
+    image_digest: str | None = None
     left_alone: bool = False  # its group was killed after its end: the number may be another's by now
 
 

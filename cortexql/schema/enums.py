@@ -6,6 +6,7 @@ import strawberry
 
 from cortexql.errors import ErrorCode
 from cortexql.models import (
+    ImagePolicy,
     JobStage,
     JobStatus,
     Level,
@@ -27,6 +28,7 @@ __all__ = [
     "Direction",
     "ErrorCode",
     "HealthStatus",
+    "ImagePolicy",
     "JobOrderField",
     "JobStage",
     "JobStatus",
@@ -53,6 +55,11 @@ strawberry.enum(Level, description="A verdict, mildest first.")
 strawberry.enum(RateUnit, description="The window of a quota.")
 strawberry.enum(RunnerKind, description="How a neuron is run.")
 strawberry.enum(Priority, description="Interactive jobs are claimed before bulk ones.")
+strawberry.enum(
+    ImagePolicy,
+    description="When an image is pulled: never; where it is missing; so, and with each refresh of the catalogue; "
+    "before each run; or one digest, where it is missing.",
+)
 strawberry.enum(QuotaPacing, description="What happens to a submission over the limit.")
 strawberry.enum(
     Outcome,

@@ -11,6 +11,7 @@ from cortexql import attachments
 from cortexql.errors import InvalidInputError
 from cortexql.schema.enums import (
     Direction,
+    ImagePolicy,
     JobOrderField,
     JobStatus,
     Level,
@@ -221,6 +222,24 @@ class RefreshCatalogInput:
     type: NeuronType | None = strawberry.field(default=None, description="Null: analyzers and responders.")
 
 
+@strawberry.input(
+    description="How a neuron's containers are made; what is left out stays, null is as the instance's settings say. "
+    "Resources and networks are a superadmin's choice, but for the network `none`."
+)
+class ContainerInput:
+    image_policy: ImagePolicy | None = strawberry.field(
+        default=UNSET, description="When its image is pulled."
+    )
+    image_digest: str | None = strawberry.field(default=UNSET, description="The digest to pin, sha256:…")
+    memory: str | None = strawberry.field(default=UNSET, description="Memory, e.g. 512m.")
+    cpus: float | None = strawberry.field(default=UNSET, description="CPUs.")
+    pids: int | None = strawberry.field(default=UNSET, description="Processes and threads.")
+    network: str | None = strawberry.field(default=UNSET, description="none, bridge or a named network.")
+    read_only: bool | None = strawberry.field(default=UNSET, description="Whether its root is read-only.")
+    max_output_bytes: int | None = strawberry.field(default=UNSET, description="Largest output.json.")
+    max_log_lines: int | None = strawberry.field(default=UNSET, description="Lines of its log that are kept.")
+
+
 @strawberry.input(description="A neuron to enable.")
 class EnableNeuronInput:
     definition: str = strawberry.field(
@@ -237,6 +256,9 @@ class EnableNeuronInput:
     )
     job_timeout: Duration | None = strawberry.field(default=None, description="How long a job may run.")
     freshness: Duration | None = strawberry.field(default=None, description="How old a report may be.")
+    container: ContainerInput | None = strawberry.field(
+        default=None, description="How its containers are made."
+    )
     organization: str | None = strawberry.field(default=None, description="For whom; a superadmin's choice.")
 
 
@@ -261,6 +283,9 @@ class UpdateNeuronInput:
     )
     job_timeout: Duration | None = strawberry.field(default=None, description="How long a job may run.")
     freshness: Duration | None = strawberry.field(default=None, description="How old a report may be.")
+    container: ContainerInput | None = strawberry.field(
+        default=None, description="How its containers are made."
+    )
 
 
 @strawberry.input(description="A neuron.")
@@ -410,3 +435,10 @@ def levels_to_configuration(max_tlp: Any, max_pap: Any) -> dict[str, Any]:
 def to_age(value: Any) -> timedelta | None:
     """Take a duration, or None."""
     return value if isinstance(value, timedelta) else None
+
+
+def container_settings(given: ContainerInput | None) -> dict[str, Any]:
+    """Return what was given of a container's settings, null included."""
+    if given is None:
+        return {}
+    return {name: value for name, value in vars(given).items() if value is not UNSET}

@@ -10,7 +10,7 @@ from strawberry.dataloader import DataLoader
 
 from cortexql import models
 from cortexql.resources import Resources
-from cortexql.services import api_keys, definitions, neurons, quotas, reports, scheduling, workers
+from cortexql.services import api_keys, definitions, images, neurons, quotas, reports, scheduling, workers
 from cortexql.services.rows import by_id
 from cortexql.transaction import Transaction
 
@@ -57,10 +57,16 @@ class Loaders:
         self.previous = self._of(reports.previous)
         self.position = self._of(_positions)
         self.runners = self._of(self._runners)
+        self.image = self._of(self._images)
 
     async def _runners(self, tx: Transaction, keys: Sequence[int]) -> dict[int, list[models.RunnerKind]]:
         found = await workers.available_runners(tx, self._opener.resources.settings)
         return dict.fromkeys(keys, found)
+
+    async def _images(
+        self, tx: Transaction, definition_pks: Sequence[int]
+    ) -> dict[int, tuple[str, models.Image | None]]:
+        return await images.by_definition(tx, definition_pks, self._opener.resources.cipher)
 
     def _of(
         self, read: Callable[[Transaction, Sequence[Any]], Awaitable[dict[Any, Value]]]

@@ -1,5 +1,6 @@
 """Definitions and neurons."""
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +11,13 @@ from cortexql.catalog.definition import ParsedItem
 from cortexql.principal import Permission
 from cortexql.schema.connection import After, Connection, First, page_request, to_connection
 from cortexql.schema.context import Info
-from cortexql.schema.enums import NeuronType, RunnerKind
+from cortexql.schema.enums import ImagePolicy, NeuronType, RunnerKind
 from cortexql.schema.ids import encode
 from cortexql.schema.node import Node
 from cortexql.schema.organizations import User, load_user
 from cortexql.schema.quotas import Quota
 from cortexql.schema.scalars import JSON, Duration
-from cortexql.services import configuration, jobs, neurons, workers
+from cortexql.services import configuration, containers, jobs, neurons, workers
 from cortexql.services.neurons import Configured
 
 if TYPE_CHECKING:
@@ -67,6 +68,35 @@ class NeuronImage:
     size_bytes: float | None = strawberry.field(default=None, description="Its size.")
     pull_percent: float | None = strawberry.field(default=None, description="How far a pull is.")
     pull_error: str | None = strawberry.field(default=None, description="Why the last pull failed.")
+
+    @classmethod
+    def of(cls, reference: str, row: models.Image | None) -> "NeuronImage":
+        """Convert a row, or the lack of one."""
+        if row is None:
+            return cls(reference=reference)
+        return cls(
+            reference=reference,
+            present=row.present,
+            digest=row.digest,
+            pulled_at=row.pulled_at,
+            update_available=row.update_available,
+            size_bytes=row.size_bytes,
+            pull_percent=(row.pull_percent or 0.0) if row.pull_requested else None,
+            pull_error=row.pull_error,
+        )
+
+
+@strawberry.type(description="How a neuron's containers are made; null is as the instance's settings say.")
+class Container:
+    image_policy: ImagePolicy | None = strawberry.field(description="When its image is pulled.")
+    image_digest: str | None = strawberry.field(description="The digest that its image is pinned to.")
+    memory: str | None = strawberry.field(description="Memory, e.g. 512m.")
+    cpus: float | None = strawberry.field(description="CPUs.")
+    pids: int | None = strawberry.field(description="Processes and threads.")
+    network: str | None = strawberry.field(description="none, bridge or a named network.")
+    read_only: bool | None = strawberry.field(description="Whether its root is read-only; /job never is.")
+    max_output_bytes: int | None = strawberry.field(description="Largest output.json.")
+    max_log_lines: int | None = strawberry.field(description="Lines of its log that are kept.")
 
 
 @strawberry.type(description="A catalogue entry: an analyzer or responder that can be enabled.")
@@ -131,8 +161,9 @@ class NeuronDefinition(Node):
         return workers.fitting(self.row, available or ())
 
     @strawberry.field(description="Its container image, as the engines have it.")
-    async def image(self) -> NeuronImage | None:
-        return NeuronImage(reference=self.docker_image) if self.docker_image else None
+    async def image(self, info: Info) -> NeuronImage | None:
+        found = await info.context.loaders.image.load(self.number) if self.docker_image else None
+        return NeuronImage.of(*found) if found else None
 
 
 @strawberry.interface(
@@ -190,6 +221,12 @@ class Neuron(Node):
     def freshness(self, info: Info) -> Duration:
         own: timedelta | None = self.row.freshness
         return Duration(info.context.resources.settings.freshness if own is None else own)
+
+    @strawberry.field(description="How its containers are made; for orgadmins, else null.")
+    def container(self, info: Info) -> Container | None:
+        if not info.context.principal.may(Permission.NEURON_MANAGE):
+            return None
+        return Container(**asdict(containers.of(self.row)))
 
     @strawberry.field(description="The budgets that cover it.")
     async def quotas(self, info: Info) -> list[Quota]:

@@ -12,12 +12,14 @@ from cortexql.catalog.definition import ParsedDefinition
 from cortexql.catalog.fetch import Network
 from cortexql.errors import NotFoundError
 from cortexql.models import CatalogRefresh, Definition, NeuronType
-from cortexql.principal import Permission, Principal
-from cortexql.services import page
+from cortexql.principal import Permission, Principal, system
+from cortexql.secrets import Cipher
+from cortexql.services import images, network, page
 from cortexql.settings import Settings
 from cortexql.transaction import Transaction, Transactions
 
 _LOCK = 0x63617461  # one refresh at a time: "cata"
+_REFRESH = system("refresh")
 _KEPT = timedelta(days=90)
 _BY_NAME = page.Keyset("catalog", (Definition.definition_id,))
 
@@ -99,9 +101,7 @@ async def refresh_all(
 ) -> Refresh:
     """Read the sources, then refresh in a transaction of the given principal."""
     principal.require(Permission.NEURON_MANAGE)
-    listings = await read_sources(settings, only)
-    async with transactions(principal) as tx:
-        return await refresh(tx, listings)
+    return await _refresh_from(transactions, settings, principal, only)
 
 
 async def refresh_due(transactions: Transactions, settings: Settings, principal: Principal) -> Refresh | None:
@@ -115,9 +115,7 @@ async def refresh_due(transactions: Transactions, settings: Settings, principal:
             return None
         record = CatalogRefresh(actor=principal.login)
         tx.session.add(record)
-    listings = await read_sources(settings)
-    async with transactions(principal) as tx:
-        return await refresh(tx, listings, record)
+    return await _refresh_from(transactions, settings, principal, record=record)
 
 
 async def last_refresh(tx: Transaction) -> CatalogRefresh | None:
@@ -160,6 +158,25 @@ async def newer(tx: Transaction, definition_pks: Sequence[int]) -> dict[int, Def
             newest[row.type, row.name] = row
     pairs = ((row, newest.get((row.type, row.name))) for row in asked)
     return {row.id: best for row, best in pairs if best is not None and _version(best) > _version(row)}
+
+
+async def _refresh_from(
+    transactions: Transactions,
+    settings: Settings,
+    principal: Principal,
+    only: NeuronType | None = None,
+    *,
+    record: CatalogRefresh | None = None,
+) -> Refresh:
+    cipher = Cipher(settings.key)
+    async with transactions(_REFRESH) as tx:
+        outside = await network.of(tx, cipher)
+    listings = await read_sources(settings, only, outside)
+    async with transactions(principal) as tx:
+        done = await refresh(tx, listings, record)
+    async with transactions(_REFRESH) as tx:
+        await images.request_updates(tx, settings, cipher)
+    return done
 
 
 def _version(row: Definition) -> tuple[tuple[int, str], ...]:

@@ -8,7 +8,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from sqlalchemy import ColumnElement, func
 from cortexql.log import get_logger
 from cortexql.models import Job, JobStage, JobStatus, NeuronType, RunnerKind
 from cortexql.principal import system
-from cortexql.runner.base import EngineGoneError, Outcome, Runner, RunnerError
+from cortexql.runner.base import EngineGoneError, Outcome, Runner, RunnerError, RunSpec
 from cortexql.runner.report import Failure, ParsedReport, Scrubber, clean, judge
-from cortexql.services import ledger, quotas, reports, scheduling, workers
+from cortexql.services import images, ledger, quotas, reports, scheduling, workers
 from cortexql.services.preparation import ExecutionContext, Preparation, UnrunnableError, prepare
 from cortexql.services.scheduling import Lease
 from cortexql.transaction import Transaction, is_outage
@@ -234,25 +235,49 @@ class Executor:
         return Failure(problem), None, _nothing
 
     async def _run_with(self, runner: Runner[Any], work: _Work) -> tuple[_Result, Path | None, _Destroy]:
-        run = await runner.prepare(work.needs.spec)
+        notes = _Notes(self._context, work, self._principal.login)
+        spec = await self._with_image(work, notes)
+        if spec is None:
+            return Failure(_stopped(work, notes)), None, _nothing
+        run = await runner.prepare(spec)
+        work.image_digest = run.image_digest
 
         async def destroy() -> None:
             await runner.destroy(run)
 
         try:
-            notes = _Notes(self._context, work, self._principal.login)
             await runner.start(run)
             work.started = True
             notes.add(JobStage.RUNNING)
-            outcome = await self._watch(runner, run, work, notes)
+            async with notes.written_often():
+                outcome = await self._watch(runner, run, work, notes)
             if isinstance(outcome, Failure):
                 return outcome, None, destroy
             result = await _judge(outcome, list(notes.last_lines), work.needs.secrets)
-            work.image_digest = outcome.image_digest
         except BaseException:
             await asyncio.shield(destroy())
             raise
         return result, outcome.folder, destroy
+
+    async def _with_image(self, work: _Work, notes: "_Notes") -> RunSpec | None:
+        """Return what to run, with its image on the engine; None where the job was lost meanwhile."""
+        spec, image, context = work.needs.spec, work.needs.image, self._context.image_context()
+        if work.runner is not RunnerKind.DOCKER or image is None or context is None:
+            return spec
+
+        def tell(message: str, percent: float | None) -> None:
+            notes.add(JobStage.PULLING_IMAGE, message, percent)
+
+        readying = asyncio.ensure_future(images.make_ready(context, image, tell))
+        losing = asyncio.create_task(work.lost.wait())
+        try:
+            async with notes.written_often():
+                await asyncio.wait({readying, losing}, return_when=asyncio.FIRST_COMPLETED)
+            return replace(spec, image=readying.result()) if readying.done() else None
+        finally:
+            for task in (readying, losing):
+                task.cancel()
+            await asyncio.gather(readying, losing, return_exceptions=True)
 
     async def _watch(self, runner: Runner[Any], run: Any, work: _Work, notes: "_Notes") -> Outcome | Failure:
         """Wait for the run's end, its timeout, or the loss of its lease, and follow its log meanwhile."""
@@ -362,10 +387,15 @@ class _Notes:
         self._work.notes.append(ledger.Note(stage, message, percent))
 
     async def follow(self, lines: AsyncIterator[str]) -> None:
+        async for line in lines:
+            self._line(self._scrubber.text(clean(line)))
+
+    @asynccontextmanager
+    async def written_often(self) -> AsyncIterator[None]:
+        """Write what is added while the block runs."""
         writing = asyncio.create_task(self._write_often())
         try:
-            async for line in lines:
-                self._line(self._scrubber.text(clean(line)))
+            yield
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
@@ -373,7 +403,7 @@ class _Notes:
     def _line(self, line: str) -> None:
         self.last_lines.append(line)
         self._lines += 1
-        limit = self._context.settings.max_log_lines
+        limit = self._work.needs.max_log_lines
         if self._lines <= limit:
             self.add(JobStage.RUNNING, line)
         elif self._lines == limit + 1:

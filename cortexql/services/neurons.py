@@ -17,7 +17,7 @@ from cortexql.errors import ConflictError, InvalidInputError, NotFoundError
 from cortexql.models import Definition, Neuron, NeuronType, SharedConfig
 from cortexql.principal import Permission
 from cortexql.secrets import Cipher
-from cortexql.services import configuration, definitions, organizations, page, text
+from cortexql.services import configuration, containers, definitions, organizations, page, text
 from cortexql.transaction import Transaction
 
 _BY_NAME = page.Keyset("neurons", (Neuron.name, Neuron.id))
@@ -34,6 +34,7 @@ class NewNeuron:
     freshness: timedelta | None = None
     organization: str | None = None
     data_types: Sequence[str] | None = None
+    container: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class NeuronChange:
     data_types: Sequence[str] | None = None
     job_timeout: timedelta | None = None
     freshness: timedelta | None = None
+    container: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ async def enable(tx: Transaction, new: NewNeuron, cipher: Cipher) -> Neuron:
         enabled_by_id=tx.principal.user_id,
     )
     neuron.definition = definition
+    neuron.container = containers.change(neuron, new.container, tx.principal)
     await _check_required(tx, neuron)
     tx.session.add(neuron)
     await tx.flush()
@@ -137,6 +140,7 @@ async def update(tx: Transaction, neuron_id: int, change: NeuronChange, cipher: 
         await _rename(tx, neuron, change.name)
     if change.data_types is not None:
         neuron.data_types = _data_types(change.data_types)
+    neuron.container = containers.change(neuron, change.container, tx.principal)
     _change_times(neuron, change)
     await _check_required(tx, neuron)
     await tx.flush()

@@ -5,15 +5,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import certifi
 from sqlalchemy import select
 
 from cortexql import attachments
+from cortexql.catalog.fetch import Network
 from cortexql.models import Attachment, Job, Neuron, NeuronType, Observable, RunnerKind
 from cortexql.principal import system
-from cortexql.runner.base import InputFile, Limits, Runner, RunSpec
+from cortexql.runner.base import InputFile, Runner, RunSpec
+from cortexql.runner.images import Images
 from cortexql.secrets import Cipher, SecretLostError
-from cortexql.services import configuration, neurons, workers
+from cortexql.services import configuration, containers, images, network, neurons, workers
 from cortexql.settings import Settings
 from cortexql.transaction import Transaction, Transactions
 
@@ -33,6 +37,14 @@ class ExecutionContext:
     runners: Mapping[RunnerKind, Runner[Any]]
     cipher: Cipher
     settings: Settings
+    # Of the Docker runner's engine; None without one.
+    engine_images: Images | None = None
+
+    def image_context(self) -> images.ImageContext | None:
+        """Return what pulling images needs, or None without a Docker runner."""
+        if self.engine_images is None:
+            return None
+        return images.ImageContext(self.transactions, self.engine_images, self.cipher, self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,8 @@ class Preparation:
     timeout: timedelta
     secrets: Sequence[str]
     runners: Sequence[RunnerKind]
+    image: images.Wanted | None = None
+    max_log_lines: int = 0
 
 
 async def prepare(tx: Transaction, job: Job, context: ExecutionContext) -> Preparation:
@@ -62,21 +76,35 @@ async def prepare(tx: Transaction, job: Job, context: ExecutionContext) -> Prepa
         raise UnrunnableError(str(error)) from error
     settings = context.settings
     timeout = neuron.job_timeout or settings.job_timeout
+    try:
+        outside = await network.of(tx, context.cipher, job.organization_id)
+        image = await images.wanted(tx, neuron, settings, context.cipher)
+    except SecretLostError as error:
+        raise UnrunnableError(str(error)) from error
+    values = configured.values(secrets)
+    _add_proxies(values, outside)
     config = configuration.for_run(
-        configured.values(secrets), timeout=timeout, freshness=_or(neuron.freshness, settings.freshness)
+        values, timeout=timeout, freshness=_or(neuron.freshness, settings.freshness)
     )
     return Preparation(
-        spec=await _spec(tx, job, neuron, config, context),
+        spec=await _spec(tx, job, neuron, config, context, outside),
         timeout=timeout,
-        secrets=list(_strings(secrets)),
+        secrets=[*_strings(secrets), *_passwords(outside)],
         runners=workers.fitting(neuron.definition, list(context.runners)),
+        image=image,
+        max_log_lines=containers.of(neuron).max_log_lines or settings.max_log_lines,
     )
 
 
 async def _spec(
-    tx: Transaction, job: Job, neuron: Neuron, config: dict[str, Any], context: ExecutionContext
+    tx: Transaction,
+    job: Job,
+    neuron: Neuron,
+    config: dict[str, Any],
+    context: ExecutionContext,
+    outside: Network,
 ) -> RunSpec:
-    definition, settings = neuron.definition, context.settings
+    definition, container = neuron.definition, containers.of(neuron)
     content: dict[str, Any] = {
         "dataType": job.data_type,
         "tlp": job.tlp,
@@ -90,7 +118,6 @@ async def _spec(
         content["data"] = job.input
     else:
         file = await _observable(tx, job, content, context.transactions)
-    cacerts = config.get("cacerts")
     return RunSpec(
         run_id=f"{job.id}-{job.attempts}",
         input=content,
@@ -98,16 +125,43 @@ async def _spec(
         root=Path(definition.root) if definition.root else None,
         image=definition.docker_image,
         file=file,
-        cacerts=cacerts if isinstance(cacerts, str) and cacerts.strip() else None,
-        limits=Limits(
-            memory=settings.docker_memory,
-            cpus=settings.docker_cpus,
-            pids=settings.docker_pids,
-            max_output_bytes=settings.max_report_bytes,
-            max_files_bytes=settings.max_upload_bytes,
-        ),
+        cacerts=_cacerts(config.get("cacerts"), outside),
+        limits=containers.limits(container, context.settings),
+        network=container.network,
+        read_only=container.read_only or False,
+        environment=_proxy_environment(config.get("proxy"), outside),
         labels={"cortexql.job": str(job.id), "cortexql.attempt": str(job.attempts)},
     )
+
+
+def _add_proxies(values: dict[str, Any], outside: Network) -> None:
+    """Fill in the proxies that the neuron does not name itself."""
+    for name, url in (("proxy_http", outside.http_proxy), ("proxy_https", outside.https_proxy)):
+        values[name] = values.get(name) or url or None
+
+
+def _proxy_environment(proxies: dict[str, str] | None, outside: Network) -> dict[str, str]:
+    """Return the variables that programs read, in both spellings: curl knows no HTTP_PROXY, others no http_proxy."""
+    if not proxies:
+        return {}
+    named = {f"{scheme}_proxy": url for scheme, url in proxies.items()} | {"no_proxy": outside.no_proxy}
+    return {name: url for lower, url in named.items() if url for name in (lower, lower.upper())}
+
+
+def _cacerts(own: object, outside: Network) -> str | None:
+    """Return the authorities of a run. The file takes the place of the public ones, so these are in it too.
+
+    A neuron that names its own, where the instance and the organization name none, trusts those alone, as in Cortex.
+    """
+    named = own if isinstance(own, str) and own.strip() else ""
+    if not outside.authorities:
+        return named or None
+    return f"{certifi.contents()}\n{outside.authorities}\n{named}"
+
+
+def _passwords(outside: Network) -> list[str]:
+    urls = (outside.http_proxy, outside.https_proxy)
+    return [password for url in urls if (password := urlsplit(url).password)]
 
 
 async def _observable(

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from cortexql.runner.base import Ending, EngineGoneError, Limits, RunnerError
-from cortexql.runner.docker import DockerRunner, connect, digest_of, is_available, reap
+from cortexql.runner.docker import DockerRunner, connect, is_available, reap
+from cortexql.runner.images import digest_of
 from tests.parts.docker_engine import DockerEngine
 from tests.parts.docker_images import ECHO, make_images, make_worker
 from tests.runner.conformance import (
@@ -123,9 +124,9 @@ async def test_container_is_made_as_configured(candidate: Candidate, docker_engi
     assert labels["cortexql.image"] == ECHO
 
 
-async def test_outcome_names_the_image_that_ran(candidate: Candidate, docker_engine: DockerEngine) -> None:
-    async with finished(candidate.runner, candidate.spec()) as (outcome, _):
-        assert outcome.image_digest == docker_engine.client.images.get(ECHO).id
+async def test_run_names_the_image_that_ran(candidate: Candidate, docker_engine: DockerEngine) -> None:
+    async with started(candidate.runner, candidate.spec()) as run:
+        assert run.image_digest == docker_engine.client.images.get(ECHO).id
 
 
 async def test_worker_of_another_user_runs(candidate: Candidate, docker_engine: DockerEngine) -> None:

@@ -9,7 +9,18 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
 from cortexql.attachments import from_file
-from cortexql.models import Job, Neuron, Observable, Organization, Quota, RateUnit, SharedConfig, User
+from cortexql.models import (
+    Authority,
+    Job,
+    Neuron,
+    Observable,
+    Organization,
+    Proxy,
+    Quota,
+    RateUnit,
+    SharedConfig,
+    User,
+)
 from cortexql.principal import Principal, Role, system
 from cortexql.resources import Resources
 from cortexql.runner.report import ParsedArtifact, ParsedReport
@@ -94,6 +105,8 @@ async def _fill(resources: Resources, tenant: Tenant) -> None:
         tx.session.add(
             Quota(organization_id=organization_id, neuron_id=tenant.neuron.id, max_jobs=9, unit=RateUnit.DAY)
         )
+        tx.session.add(Authority(organization_id=organization_id, name="own", certificates="PEM"))
+        tx.session.add(Proxy(organization_id=organization_id))
 
 
 @pytest.fixture
