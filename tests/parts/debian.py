@@ -9,8 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 
 PACKAGES = (
+    "apache2-utils",  # registry: htpasswd
     "chromium",  # the console is tried in a real browser
     "debootstrap",  # docker_images: the root file system of the test images
+    "docker-registry",  # registry: pulls with TLS and a password
     "docker.io",  # docker_engine: dockerd, containerd and runc
 )
 """All that the tests need. A part that needs another package adds it here."""

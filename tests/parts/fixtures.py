@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pytest
 
 from tests.parts.debian import MissingPart
 from tests.parts.docker_engine import DockerEngine
 from tests.parts.docker_images import make_images
+from tests.parts.registry import Registry, registry
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +19,23 @@ def docker_engine() -> Iterator[DockerEngine]:
     with skipped_when_missing(), DockerEngine() as engine:
         make_images(engine.client)
         yield engine
+
+
+@dataclass(frozen=True, slots=True)
+class PullingEngine:
+    """An engine with a bridge, and a registry that it reaches there."""
+
+    engine: DockerEngine
+    registry: Registry
+
+
+@pytest.fixture(scope="session")
+def pulling_engine() -> Iterator[PullingEngine]:
+    """Start an engine and a registry with a private authority that the engine does not trust yet."""
+    with skipped_when_missing(), DockerEngine(bridge=True) as engine:
+        make_images(engine.client)
+        with registry(engine.gateway) as served:
+            yield PullingEngine(engine, served)
 
 
 @contextmanager
