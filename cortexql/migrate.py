@@ -1,5 +1,7 @@
 """Brings the database to the newest schema; safe to start from several processes at once."""
 
+from pathlib import Path
+
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, func, select
@@ -22,10 +24,15 @@ async def upgrade(engine: AsyncEngine) -> None:
             await connection.execute(select(func.pg_advisory_unlock(_LOCK)))
 
 
+def folder() -> Path:
+    """Return where the migrations are."""
+    return bundle.path("migrations")
+
+
 def config(connection: Connection) -> Config:
     """Return Alembic's configuration on an open connection."""
     settings = Config()
-    settings.set_main_option("script_location", str(bundle.path("migrations")))
+    settings.set_main_option("script_location", str(folder()))
     settings.set_main_option("path_separator", "os")
     settings.set_main_option(
         "file_template", "%%(year)d_%%(month).2d_%%(day).2d_%%(hour).2d%%(minute).2d_%%(slug)s"

@@ -21,7 +21,7 @@ from cortexql.principal import system
 from cortexql.resources import Resources, open_resources
 from cortexql.runner import docker, process
 from cortexql.runner.base import Runner
-from cortexql.services import definitions, images
+from cortexql.services import definitions, doctor, images
 from cortexql.services.execution import Executor, sweep
 from cortexql.services.preparation import ExecutionContext
 from cortexql.settings import Settings
@@ -34,6 +34,7 @@ _OUTAGE_SECONDS = 1.0
 _REFRESH_LOOK_SECONDS = 30.0
 _PULL_LOOK_SECONDS = 1.0
 _PRESENT_LOOK_SECONDS = 60.0
+_EXAMINE_SECONDS = 300.0
 _SCHEDULE = system("schedule")
 _FIRST_PYTHON_WITH_PIDFD = (3, 12)
 
@@ -147,6 +148,7 @@ async def _serve(
         asyncio.create_task(_pass_nudges(resources.queue, worker.nudged)),
         asyncio.create_task(_refresh_often(context)),
         *[asyncio.create_task(keep) for keep in _keep_images(context)],
+        asyncio.create_task(_repeat(lambda: _examine(resources), _EXAMINE_SECONDS)),
     ]
     try:
         with contextlib.suppress(asyncio.CancelledError):
@@ -192,13 +194,18 @@ def _keep_images(context: ExecutionContext) -> list[Coroutine[Any, Any, None]]:
     ]
 
 
+async def _examine(resources: Resources) -> None:
+    patient = doctor.Patient(resources.settings, resources.transactions, resources.redis, resources.cipher)
+    await doctor.record(resources.transactions, await doctor.examine(patient))
+
+
 async def _repeat(work: Callable[[], Awaitable[Any]], seconds: float) -> None:
     """For ever: do it, whatever came of it the last time."""
     while True:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 the next time tries again
-            log.warning("worker.images_failed", error=type(error).__name__)
+            log.warning("worker.upkeep_failed", error=type(error).__name__)
         await asyncio.sleep(seconds)
 
 

@@ -5,7 +5,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from cortexql.cli import administration, analyze, demo, servers
+from cortexql.cli import administration, analyze, demo, doctor, servers
 from cortexql.cli.running import CommandError
 from cortexql.embedded import EmbeddedError
 from cortexql.errors import CortexError
@@ -22,6 +22,7 @@ servers.register(app)
 demo.register(app)
 analyze.register(app)
 administration.register(app)
+doctor.register(app)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from cortexql.models.quota import Quota, QuotaCharge, QuotaPacing, QuotaUse, Rat
 from cortexql.models.report import Artifact, Level, Report
 from cortexql.models.sign_in import SignInCount
 from cortexql.models.user import ApiKey, User, UserStatus
-from cortexql.models.worker import Worker
+from cortexql.models.worker import HealthCheck, Worker
 
 __all__ = [
     "ApiKey",
@@ -21,6 +21,7 @@ __all__ = [
     "Authority",
     "CatalogRefresh",
     "Definition",
+    "HealthCheck",
     "Image",
     "ImagePolicy",
     "ItemType",

@@ -19,3 +19,15 @@ class Worker(SQLModel, table=True):
     version: str = columns.text(64)
     started_at: datetime = columns.created_now()
     seen_at: datetime = columns.created_now()
+
+
+class HealthCheck(SQLModel, table=True):
+    """What a worker's doctor found last of a part."""
+
+    __tablename__ = "health_check"
+
+    name: str = columns.text(64, primary_key=True)
+    kind: str = columns.text(64)
+    status: str = columns.text(16)
+    message: str | None = Field(default=None)
+    checked_at: datetime = columns.created_now()

@@ -2,14 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import func, select
 
-from cortexql.models import Definition, Job, JobStatus
+from cortexql.models import Definition, HealthCheck, Job, JobStatus
 from cortexql.services import ledger, workers
 from cortexql.transaction import Transaction
+
+_RECENT = timedelta(minutes=15)
 
 
 class Status(StrEnum):
@@ -41,7 +43,20 @@ async def check(tx: Transaction, ping_redis: Callable[[], Awaitable[bool]]) -> l
         await _queue(tx, now),
         await _catalogue(tx, now),
     ]
-    return parts + await _workers(tx, now)
+    parts += await _workers(tx, now)
+    return parts + await _examined(tx, {part.name for part in parts})
+
+
+async def _examined(tx: Transaction, looked_at: set[str]) -> list[Component]:
+    """Return what a worker's doctor found, where it is not old; what was looked at just now is not told twice."""
+    rows = (
+        await tx.session.scalars(select(HealthCheck).where(HealthCheck.checked_at > func.now() - _RECENT))
+    ).all()
+    return [
+        Component(row.name, row.kind, Status(row.status), row.message, row.checked_at)
+        for row in sorted(rows, key=lambda row: row.name)
+        if row.name not in looked_at
+    ]
 
 
 def worst(parts: Sequence[Component]) -> Status:

@@ -51,16 +51,16 @@ class Authority:
         return context
 
 
-def make_authority(name: str = "test authority") -> Authority:
-    """Make an authority."""
+def make_authority(name: str = "test authority", lasts: timedelta = 90 * _DAY) -> Authority:
+    """Make an authority; one that lasts a negative time has ended."""
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(_subject(name), _subject(name), key)
+    builder = _builder(_subject(name), _subject(name), key, lasts)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     return Authority(key, builder.sign(key, hashes.SHA256()))
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, lasts: timedelta = _DAY
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -69,8 +69,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _DAY)
-        .not_valid_after(now + _DAY)
+        .not_valid_before(now - 10 * _DAY)
+        .not_valid_after(now + lasts)
     )
 
 

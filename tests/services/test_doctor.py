@@ -1,0 +1,291 @@
+"""The doctor: seeded faults, each found and named with its mend; and a healthy instance, which has none."""
+
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import text
+
+from cortexql.models import CatalogRefresh
+from cortexql.resources import Resources
+from cortexql.secrets import Cipher
+from cortexql.services import doctor, health, network, registries, workers
+from cortexql.services.doctor import Patient
+from cortexql.services.health import Component, Status
+from cortexql.services.network import ProxySetting
+from cortexql.services.registries import RegistrySetting
+from cortexql.transaction import Transactions, create_engine
+from tests.conftest import World
+from tests.parts.authorities import make_authority
+from tests.parts.fixtures import PullingEngine
+from tests.parts.registry import PASSWORD, USERNAME
+from tests.services.steps import TEST, enable
+
+GREEN = Status.GREEN
+
+
+@pytest.fixture
+async def patient(resources: Resources, world: World) -> AsyncIterator[Patient]:
+    """Return a healthy instance, without Docker."""
+    async with resources.transactions(TEST) as tx:
+        await workers.beat(tx, workers.Presence("w", 1, 0, ("process",)))
+        tx.session.add(CatalogRefresh(actor="test", ended_at=world.alpha.neuron.enabled_at))
+    yield Patient(resources.settings, resources.transactions, resources.redis, resources.cipher)
+    async with resources.engine.begin() as connection:
+        await connection.execute(
+            text("TRUNCATE registry, authority, proxy, image, catalog_refresh, health_check")
+        )
+
+
+def with_settings(patient: Patient, **changes: Any) -> Patient:
+    return replace(patient, settings=patient.settings.model_copy(update=changes))
+
+
+async def find(patient: Patient) -> dict[str, Component]:
+    """Return what is not green."""
+    return {part.name: part for part in await doctor.examine(patient) if part.status is not GREEN}
+
+
+async def add_authority(patient: Patient, pem: str, name: str = "own") -> None:
+    async with patient.transactions(TEST) as tx:
+        await network.add_authority(tx, name, pem)
+
+
+async def set_proxy(patient: Patient, url: str) -> None:
+    async with patient.transactions(TEST) as tx:
+        await network.set_proxy(tx, ProxySetting(http=url), patient.cipher)
+
+
+async def execute(patient: Patient, statement: str) -> None:
+    async with patient.transactions(TEST) as tx:
+        await tx.session.execute(text(statement))
+
+
+async def test_a_healthy_instance_has_no_fault_and_health_shows_what_was_found(patient: Patient) -> None:
+    parts = await doctor.examine(patient)
+    assert [(part.name, part.message) for part in parts if part.status is not GREEN] == []
+    await doctor.record(patient.transactions, parts)
+    async with patient.transactions(TEST) as tx:
+        shown = {part.name for part in await health.check(tx, patient.redis.ping)}
+    assert {part.name for part in parts} - {"workers"} <= shown
+
+
+async def test_an_absent_database_is_named(patient: Patient, resources: Resources) -> None:
+    engine = create_engine("postgresql://nobody@127.0.0.1:1/none")
+    dead = replace(patient, transactions=Transactions(engine, resources.queue, resources.bus))
+    found = await find(dead)
+    await engine.dispose()
+    assert "start it, or mend DATABASE_URL" in (found["database"].message or "")
+    assert set(found) == {"database"}
+
+
+async def test_an_old_schema_is_named(patient: Patient) -> None:
+    newest = doctor._newest_revision()  # noqa: SLF001
+    await execute(patient, "UPDATE alembic_version SET version_num = '0001'")
+    try:
+        assert "run `cortexql migrate`" in ((await find(patient))["database"].message or "")
+    finally:
+        await execute(patient, f"UPDATE alembic_version SET version_num = '{newest}'")
+
+
+async def test_an_absent_redis_is_named(patient: Patient) -> None:
+    dead = Redis(host="127.0.0.1", port=1)
+    assert "mend REDIS_URL" in ((await find(replace(patient, redis=dead)))["redis"].message or "")
+    await dead.aclose()
+
+
+async def test_a_forgetful_redis_is_named(patient: Patient) -> None:
+    await patient.redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert (await find(patient))["redis"].message == (
+            "Redis may drop wake-ups: set maxmemory-policy noeviction (it is allkeys-lru)"
+        )
+    finally:
+        await patient.redis.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_absent_workers_are_named(patient: Patient) -> None:
+    await execute(patient, "DELETE FROM worker")
+    assert (await find(patient))["workers"].message == "no worker runs: start `cortexql worker`"
+
+
+@pytest.mark.parametrize(
+    ("runners", "status"), [(("docker",), Status.RED), (("docker", "process"), Status.ORANGE)]
+)
+async def test_an_absent_engine_is_named(patient: Patient, runners: tuple[str, ...], status: Status) -> None:
+    part = (await find(with_settings(patient, runners=runners, docker_host="tcp://127.0.0.1:1")))["engine"]
+    assert part.status is status
+    assert "mend DOCKER_HOST" in (part.message or "")
+
+
+@pytest.mark.parametrize(
+    ("days", "status", "said"), [(-1, Status.RED, "ended on"), (9, Status.ORANGE, "ends on")]
+)
+async def test_an_authority_that_ends_is_named(
+    patient: Patient, days: int, status: Status, said: str
+) -> None:
+    await add_authority(patient, make_authority("own", timedelta(days=days)).pem)
+    part = (await find(patient))["authorities"]
+    assert (part.status, said in (part.message or "")) == (status, True)
+
+
+async def test_a_broken_authority_is_named(patient: Patient) -> None:
+    await add_authority(patient, make_authority().pem)
+    await execute(patient, "UPDATE authority SET certificates = 'broken'")
+    assert (await find(patient))["authorities"].message == (
+        "the authority own is no certificate: add it anew"
+    )
+
+
+async def test_an_absent_proxy_is_named_without_its_password(patient: Patient) -> None:
+    await set_proxy(patient, "http://me:hunter2hunter2@127.0.0.1:1")
+    message = (await find(patient))["proxies"].message or ""
+    assert message.startswith("the proxy 127.0.0.1:1 does not answer")
+    assert "hunter2" not in message
+
+
+async def test_a_folder_that_is_none_is_named(patient: Patient, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    found = await find(with_settings(patient, jobs_dir=tmp_path / "file" / "jobs"))
+    assert "mend JOB_DIR or its owner" in (found["folders"].message or "")
+
+
+@pytest.mark.parts
+async def test_a_full_disk_is_named(patient: Patient, tmp_path: Path) -> None:
+    with mounted(tmp_path):
+        part = (await find(with_settings(patient, jobs_dir=tmp_path)))["folders"]
+    assert part.status is Status.RED
+    assert "0.0 GB left: make room, or move JOB_DIR" in (part.message or "")
+
+
+@contextmanager
+def mounted(folder: Path) -> Iterator[None]:
+    """Mount a disk that is nearly full."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "cortexql-tests", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+async def test_faults_of_the_catalogue_are_named(patient: Patient) -> None:
+    await execute(
+        patient,
+        'UPDATE catalog_refresh SET invalid = \'[{"source": "here", "reason": "it is HTML"}]\'',
+    )
+    assert (await find(patient))["catalogue"].message == "here: it is HTML"
+    await execute(patient, "UPDATE definition SET gone_at = now() WHERE definition_id = 'Echo_1_0'")
+    try:
+        assert "Echo_1_0 is enabled, but gone from the catalogue" in (
+            (await find(patient))["catalogue"].message or ""
+        )
+    finally:
+        await execute(patient, "UPDATE definition SET gone_at = NULL")
+
+
+async def test_a_neuron_without_runner_or_program_is_named(patient: Patient) -> None:
+    await execute(patient, "UPDATE worker SET runners = '{docker}'")
+    assert "Echo_1_0 has no runner here" in ((await find(patient))["neurons"].message or "")
+    await execute(patient, "UPDATE worker SET runners = '{process}'")
+    await execute(patient, "UPDATE definition SET command = 'Echo/gone.py' WHERE definition_id = 'Echo_1_0'")
+    try:
+        assert "Echo/gone.py is not there" in ((await find(patient))["neurons"].message or "")
+    finally:
+        await execute(
+            patient, "UPDATE definition SET command = 'Echo/echo.py' WHERE definition_id = 'Echo_1_0'"
+        )
+
+
+async def test_another_key_is_named(patient: Patient, resources: Resources, world: World) -> None:
+    await enable(resources, "alpha", name="secret", configuration={"api_key": "hunter2hunter2"})
+    other = replace(patient, cipher=Cipher("another"))
+    assert "1 stored secrets were encrypted with another SECRET_KEY" in (
+        (await find(other))["keys"].message or ""
+    )
+
+
+async def test_an_open_key_file_is_named(patient: Patient, tmp_path: Path) -> None:
+    (tmp_path / "secret_key").write_text("key")
+    (tmp_path / "secret_key").chmod(0o644)
+    assert (await find(with_settings(patient, data_dir=tmp_path)))["keys"].message == (
+        f"{tmp_path}/secret_key can be read by others: chmod 600 it"
+    )
+
+
+@pytest.fixture
+def with_engine(patient: Patient, pulling_engine: PullingEngine) -> Patient:
+    """Return the patient with an engine that has a bridge."""
+    return with_settings(
+        patient, runners=("docker", "process"), docker_host=pulling_engine.engine.url, docker_network="bridge"
+    )
+
+
+async def set_registry(patient: Patient, host: str, password: str) -> None:
+    async with patient.transactions(TEST) as tx:
+        await registries.put(tx, RegistrySetting(host, USERNAME, password), patient.cipher)
+
+
+@pytest.mark.parts
+async def test_faults_of_a_registry_are_named(with_engine: Patient, pulling_engine: PullingEngine) -> None:
+    host = pulling_engine.registry.host
+    await set_registry(with_engine, host, PASSWORD)
+    assert (await find(with_engine))["registries"].message.endswith(": add its authority")  # type: ignore[union-attr]
+    await add_authority(with_engine, pulling_engine.registry.authority.pem)
+    found = await find(with_engine)
+    assert "registries" not in found, found
+    await set_registry(with_engine, host, "wrong password")
+    message = (await find(with_engine))["registries"].message or ""
+    assert message.endswith(": mend its username and password")
+    assert "wrong password" not in message
+    absent = f"{pulling_engine.engine.gateway}:1"
+    await set_registry(with_engine, absent, PASSWORD)
+    assert f"the registry {absent} refuses" in ((await find(with_engine))["registries"].message or "")
+
+
+@pytest.mark.parts
+async def test_a_network_that_is_not_there_is_named(with_engine: Patient) -> None:
+    found = await find(with_settings(with_engine, docker_network="cortexql-none"))
+    assert "the engine has no network cortexql-none" in (found["engine"].message or "")
+
+
+@pytest.mark.parts
+async def test_what_a_container_cannot_reach_is_named(with_engine: Patient) -> None:
+    with listening() as address:
+        await set_proxy(with_engine, f"http://{address}")
+        found = await find(with_engine)
+        assert "proxies" not in found
+        assert f"containers cannot reach {address}" in (found["containers"].message or "")
+    await set_proxy(with_engine, "http://proxy.invalid:3128")
+    assert "containers cannot resolve proxy.invalid" in (
+        (await find(with_engine))["containers"].message or ""
+    )
+
+
+@contextmanager
+def listening() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parts
+async def test_an_image_that_is_never_pulled_is_named(with_engine: Patient, world: World) -> None:
+    await execute(with_engine, "UPDATE worker SET runners = '{docker}'")
+    await execute(
+        with_engine, "UPDATE definition SET docker_image = 'vendor/none:1' WHERE definition_id = 'Echo_1_0'"
+    )
+    try:
+        never = with_settings(with_engine, docker_pull="never")
+        assert "its image vendor/none:1 is not there and never pulled" in (
+            (await find(never))["neurons"].message or ""
+        )
+    finally:
+        await execute(
+            with_engine, "UPDATE definition SET docker_image = NULL WHERE definition_id = 'Echo_1_0'"
+        )
