@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cortexql import bundle, duration
 
+_SECRETS = Path("/run/secrets")
 Duration = Annotated[timedelta, BeforeValidator(duration.parse)]
 
 
@@ -34,7 +35,13 @@ class Settings(BaseSettings):
     """What the process was told; docs/reference/settings.md is compared with it by a test."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CORTEXQL_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+        env_prefix="CORTEXQL_",
+        env_file=".env",
+        # Where Docker and Kubernetes put secrets: a file cortexql_secret_key, and so on.
+        secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
     )
 
     database_url: str = Field("", description="postgresql://…; empty: the embedded server of `cortexql up`")

@@ -12,6 +12,7 @@ PACKAGES = (
     "apache2-utils",  # registry: htpasswd
     "chromium",  # the console is tried in a real browser
     "debootstrap",  # docker_images: the root file system of the test images
+    "docker-compose",  # the compose file is read
     "docker-registry",  # registry: pulls with TLS and a password
     "docker.io",  # docker_engine: dockerd, containerd and runc
 )
