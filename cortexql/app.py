@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from cortexql.admin.routes import admin
-from cortexql.errors import CortexError
+from cortexql.errors import CortexError, TooLargeError
 from cortexql.log import get_logger
 from cortexql.principal import system
 from cortexql.resolvers.asgi import GraphQLApp
@@ -111,10 +111,6 @@ class _Static(StaticFiles):
         return response
 
 
-class _TooLargeError(Exception):
-    """A body over the limit."""
-
-
 class RequestMiddleware:
     """A request id, bound for every log line; bodies bounded; security headers on every answer."""
 
@@ -139,33 +135,24 @@ class RequestMiddleware:
     async def _http(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         limit = self._limit(scope)
         received = 0
-        started = False
 
         async def bounded_receive() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise _TooLargeError
+                raise TooLargeError(f"the request is larger than {limit} bytes")
             return message
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 for name, value in _SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        try:
-            await self._app(scope, bounded_receive, send_with_headers)
-        except _TooLargeError:
-            if started:
-                raise
-            body = _error_body("TOO_LARGE", f"the request is larger than {limit} bytes")
-            await JSONResponse(body, 413)(scope, receive, send_with_headers)
+        await self._app(scope, bounded_receive, send_with_headers)
 
     def _limit(self, scope: Scope) -> int:
         kind = dict(scope["headers"]).get(b"content-type", b"")

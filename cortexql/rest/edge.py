@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from cortexql.auth.backend import caller_of
@@ -60,9 +60,7 @@ def endpoint(handler: Handler, permission: Permission | None = None) -> Endpoint
             raise UnauthenticatedError
         if permission is not None and not principal.may(permission):
             raise ForbiddenError(NO_ROLE)
-        # Outside: a body over the limit is the application's to refuse.
-        fields = await read(request)
-        return await _logged(handler, Call(request, resources, principal, fields))
+        return await handler(Call(request, resources, principal, await read(request)))
 
     return guarded(run)
 
@@ -76,22 +74,18 @@ def guarded(run: Endpoint) -> Endpoint:
             response = await run(request)
         except CortexError as error:
             response = errors.render(error)
+        except ClientDisconnect:
+            # Nobody is left to read it.
+            response = no_content()
+        except Exception as error:
+            log.exception("rest.unexpected", path=request.url.path)
+            response = errors.render_unexpected(error)
         finally:
             await request.close()
         response.headers["Request-Time"] = str(int((time.monotonic() - started) * 1000))
         return response
 
     return answer
-
-
-async def _logged(handler: Handler, call: Call) -> Response:
-    try:
-        return await handler(call)
-    except CortexError:
-        raise
-    except Exception:
-        log.exception("rest.unexpected", path=call.request.url.path)
-        return JSONResponse({"type": "InternalError", "message": "internal error"}, 500)
 
 
 def listing(rows: Sequence[dict[str, Any]], total: int | None = None) -> Response:

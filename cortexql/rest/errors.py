@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from cortexql.auth.csrf import CrossSiteError
 from cortexql.errors import (
     ConflictError,
     CortexError,
@@ -13,16 +14,20 @@ from cortexql.errors import (
     InvalidInputError,
     NotFoundError,
     QuotaExceededError,
+    RateLimitedError,
     TooLargeError,
     UnauthenticatedError,
 )
+from cortexql.transaction import is_outage
 
 _TYPES: tuple[tuple[type[CortexError], int, str], ...] = (
     (UnauthenticatedError, 401, "AuthenticationError"),
+    (CrossSiteError, 403, "Forbidden"),
     (ForbiddenError, 403, "AuthorizationError"),
     (NotFoundError, 404, "NotFoundError"),
     (ConflictError, 400, "ConflictError"),
     (QuotaExceededError, 429, "RateLimitExceeded"),
+    (RateLimitedError, 429, "RateLimitExceeded"),
     (TooLargeError, 413, "Unknown"),
 )
 
@@ -104,6 +109,13 @@ def render(error: CortexError) -> Response:
         else None
     )
     return JSONResponse(body, status, headers)
+
+
+def render_unexpected(error: Exception) -> Response:
+    """Return the answer that tells of a defect, or of a database that is away, and nothing more."""
+    if is_outage(error):
+        return JSONResponse({"type": "NoNodeAvailable", "message": "the database does not answer"}, 500)
+    return JSONResponse({"type": "InternalError", "message": "internal error"}, 500)
 
 
 def _status_and_type(error: CortexError) -> tuple[int, str]:

@@ -1,13 +1,17 @@
 """Cortex's request fields: body and query string in one flat map, the query string over the body."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import MultipartParseError
-from starlette.datastructures import QueryParams, UploadFile
+from starlette.datastructures import FormData, QueryParams, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from cortexql import attachments
@@ -17,6 +21,7 @@ from cortexql.errors import InvalidInputError
 _JSON = ("application/json", "text/json")
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
+_EXTENDED_NAME = re.compile(rb";\s*filename\*=utf-8''([^;]+)", re.IGNORECASE)
 # json.loads of a deeply nested body would exhaust the stack of whoever handles it next.
 MAX_DEPTH = 200
 
@@ -89,10 +94,7 @@ async def read(request: Request) -> Fields:
         return Fields(_object(await request.body()), texts)
     if kind not in (_FORM, _MULTIPART):
         return Fields({}, texts)
-    try:
-        form = await request.form(max_files=10, max_fields=1000, max_part_size=32 * 2**20)
-    except (HTTPException, MultipartParseError) as error:
-        raise InvalidInputError("the form cannot be read") from error
+    form = await _form(request, kind)
     if kind == _FORM:
         given = {name: [str(v) for v in form.getlist(name)] for name in form}
         _check_names(given)
@@ -102,6 +104,32 @@ async def read(request: Request) -> Fields:
     }
     described = form.get("_json")
     return Fields(_object(described.encode()) if isinstance(described, str) else {}, texts, files)
+
+
+async def _form(request: Request, kind: str) -> FormData:
+    try:
+        if kind == _FORM:
+            return await request.form(max_fields=1000)
+        async with aclosing(request.stream()) as stream:
+            parser = _MultiPart(
+                request.headers, stream, max_files=10, max_fields=1000, max_part_size=32 * 2**20
+            )
+            # The request's own, so that closing it closes the files.
+            request._form = await parser.parse()  # noqa: SLF001
+            return request._form  # noqa: SLF001
+    except (HTTPException, MultiPartException, MultipartParseError) as error:
+        raise InvalidInputError("the form cannot be read") from error
+
+
+class _MultiPart(MultiPartParser):
+    """Takes `filename*=utf-8''…` too: the library holds RFC 7578, the urllib3 of older cortex4py did not."""
+
+    def on_headers_finished(self) -> None:
+        part = self._current_part
+        if found := _EXTENDED_NAME.search(part.content_disposition or b""):
+            name = unquote_to_bytes(found[1]).replace(b"\\", b"_").replace(b'"', b"_")
+            part.content_disposition = (part.content_disposition or b"") + b'; filename="' + name + b'"'
+        super().on_headers_finished()
 
 
 def _texts(query: QueryParams) -> dict[str, list[str]]:
@@ -121,7 +149,7 @@ def _content(part: UploadFile) -> Content:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise InvalidInputError("Invalid Json: the body cannot be read") from error
     if not isinstance(value, dict):
@@ -129,6 +157,11 @@ def _object(body: bytes) -> dict[str, Any]:
     if _depth_exceeds(value, MAX_DEPTH):
         raise InvalidInputError("Invalid Json: it is nested too deeply")
     return value
+
+
+def _refuse(constant: str) -> None:
+    """Refuse NaN and infinities: Python reads them, JSON has none."""
+    raise ValueError(constant)
 
 
 def _depth_exceeds(value: Any, limit: int) -> bool:

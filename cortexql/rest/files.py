@@ -10,6 +10,7 @@ from cortexql.auth.backend import caller_of
 from cortexql.errors import UnauthenticatedError
 from cortexql.principal import Permission
 from cortexql.resources import Resources
+from cortexql.rest import zipped
 
 
 async def download(request: Request) -> Response:
@@ -21,12 +22,17 @@ async def download(request: Request) -> Response:
     principal.require(Permission.READ)
     async with resources.transactions(principal) as tx:
         attachment = await attachments.get(tx, request.path_params["sha256"], principal.organization_id)
+    name, size, media_type = attachment.name, attachment.size, "application/octet-stream"
+    content = attachments.read(resources.transactions, principal, attachment.id)
+    if "zip" in request.query_params:
+        size, content = await zipped.pack(resources.transactions, principal, attachment.id, name)
+        name, media_type = f"{name}.zip", "application/zip"
     return StreamingResponse(
-        attachments.read(resources.transactions, principal, attachment.id),
-        media_type="application/octet-stream",
+        content,
+        media_type=media_type,
         headers={
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(attachment.name)}",
-            "Content-Length": str(attachment.size),
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
+            "Content-Length": str(size),
             "Content-Security-Policy": "sandbox; default-src 'none'",
         },
     )

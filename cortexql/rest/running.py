@@ -16,7 +16,8 @@ from cortexql.services import details, submission
 from cortexql.services.submission import JobRequest, ObservableRequest, Outcome
 
 _DEFAULT_LEVEL = 2
-_LEVELS = range(4)
+# TheHive 5 sends TLP 4, amber+strict, which Cortex has not.
+_LEVELS = {"tlp": range(5), "pap": range(4)}
 _LONGEST_LABEL = 1024
 _FILES = ("data", "attachment")
 
@@ -98,9 +99,14 @@ def _request(
 ) -> ObservableRequest:
     tlp, pap = (_level(asked.attributes, name) for name in ("tlp", "pap"))
     wrong = [
-        AttributeProblem(name, "InvalidFormat", f"Invalid format for {name}: {value}, expected 0 to 3", value)
+        AttributeProblem(
+            name,
+            "InvalidFormat",
+            f"Invalid format for {name}: {value}, expected 0 to {_LEVELS[name][-1]}",
+            value,
+        )
         for name, value in (("tlp", tlp), ("pap", pap))
-        if value not in _LEVELS
+        if value not in _LEVELS[name]
     ]
     if wrong:
         raise errors.AttributeCheckingError("job", wrong)

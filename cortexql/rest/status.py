@@ -7,7 +7,8 @@ from cortexql import __version__
 from cortexql.models import NeuronType
 from cortexql.principal import system
 from cortexql.resources import Resources
-from cortexql.rest.edge import Call
+from cortexql.rest import zipped
+from cortexql.rest.edge import Call, no_content
 from cortexql.services import details, health
 
 # Clients look at this version to know what the server can do.
@@ -22,7 +23,7 @@ async def status(request: Request) -> Response:
         {
             "versions": {"Cortex": COMPATIBLE_VERSION, "CortexQL": __version__},
             "config": {
-                "protectDownloadsWith": "malware",
+                "protectDownloadsWith": zipped.PASSWORD,
                 "authType": ["key", "local"],
                 "capabilities": ["authByKey", "changePassword", "setPassword"],
                 "ssoAutoLogin": False,
@@ -37,6 +38,12 @@ async def healthy(request: Request) -> Response:
     async with resources.transactions(system("health")) as tx:
         parts = await health.check(tx, resources.redis.ping)
     return JSONResponse({"status": health.worst(parts).value.upper()})
+
+
+async def migrate(request: Request) -> Response:
+    """Do nothing: the schema is the newest one before anything is served."""
+    del request
+    return no_content()
 
 
 async def alert(call: Call) -> Response:

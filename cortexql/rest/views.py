@@ -17,6 +17,7 @@ from cortexql.models import (
 )
 from cortexql.services import configuration, neurons
 from cortexql.services.details import Figures, WholeArtifact, WholeJob, WholeNeuron, WholeReport, WholeUser
+from cortexql.services.shared_configs import Shareable
 
 STATUS = {
     JobStatus.WAITING: "Waiting",
@@ -161,6 +162,17 @@ def definition(row: Definition) -> dict[str, Any]:
     }
 
 
+def config(found: Shareable) -> dict[str, Any]:
+    """Return a base configuration, its secrets masked; none of it is set: an empty object."""
+    row = found.stored
+    return {
+        "name": found.name,
+        "workers": list(found.definitions),
+        "configurationItems": [{**item(each), "required": False} for each in found.items],
+        "config": {**row.configuration, **dict.fromkeys(row.secrets, configuration.MASK)} if row else {},
+    }
+
+
 def item(found: ParsedItem) -> dict[str, Any]:
     """Return a configuration item."""
     shown: dict[str, Any] = {
@@ -266,13 +278,13 @@ def _report_artifact(whole: WholeArtifact) -> dict[str, Any]:
 
 
 def _configuration(whole: WholeNeuron) -> dict[str, Any]:
-    """Return every item: the neuron's own value, a mask for a secret; null where the shared one counts."""
-    row, shared = whole.neuron, whole.configured.shared
+    """Return every item: the neuron's own value, a mask for a secret; null where a shared one counts."""
+    row = whole.neuron
+    above = [each for each in (whole.configured.common, whole.configured.shared) if each is not None]
+    shared = {name for each in above for name in (*each.configuration, *each.secrets)}
     shown: dict[str, Any] = {}
     for found in configuration.all_items(row.definition):
-        elsewhere = shared is not None and (
-            found.name in shared.configuration or found.name in shared.secrets
-        )
+        elsewhere = found.name in shared
         default = None if found.secret or elsewhere else found.default
         masked = configuration.MASK if found.name in row.secrets else None
         shown[found.name] = masked or row.configuration.get(found.name, default)

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import wraps
 from typing import Any
 
 from starlette.background import BackgroundTask
@@ -28,6 +29,7 @@ KindHandler = Callable[[Call, NeuronType], Awaitable[Response]]
 def of_kind(handler: KindHandler, kind: NeuronType) -> Handler:
     """Return a handler for analyzers or for responders."""
 
+    @wraps(handler)
     async def run(call: Call) -> Response:
         return await handler(call, kind)
 

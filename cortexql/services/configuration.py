@@ -1,7 +1,7 @@
 """Configuration of neurons: pure. What may be set, is it well-formed, and what a run is given.
 
-From the strongest: the neuron's own value, the shared one of its baseConfig, the definition's constant, the item's
-default. A value that is not set (null) never overwrites one that is.
+From the strongest: the neuron's own value, the shared one of its baseConfig, the organization's global one, the
+definition's constant, the item's default. A value that is not set (null) never overwrites one that is.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,6 +14,9 @@ from cortexql.errors import InvalidInputError, PapExceededError, TlpExceededErro
 from cortexql.models import Definition, ItemType, NeuronType
 from cortexql.services import text
 
+# The name under which an organization shares proxies and authorities among all of its neurons.
+GLOBAL = "global"
+_GLOBAL_ITEMS = ("proxy_http", "proxy_https", "cacerts", "auto_extract_artifacts")
 # What a client shows in place of a secret, and may send back: keep what is stored.
 MASK = "********"
 DEFAULT_MAX_TLP = 2
@@ -71,6 +74,12 @@ def all_items(definition: Definition) -> tuple[ParsedItem, ...]:
 def shared_items(definitions: Iterable[Definition]) -> tuple[ParsedItem, ...]:
     """Return the items of one baseConfig: the union over its definitions, by name, the first one counts."""
     return tuple(_by_name(item for definition in definitions for item in own_items(definition)).values())
+
+
+def global_items() -> tuple[ParsedItem, ...]:
+    """Return what can be set for all neurons of an organization at once."""
+    items = built_in_items(NeuronType.ANALYZER)
+    return tuple(item for item in items if item.name in _GLOBAL_ITEMS)
 
 
 def check(items: Iterable[ParsedItem], given: Mapping[str, Any]) -> Values:

@@ -18,6 +18,7 @@ from cortexql.models import Definition, Neuron, NeuronType, SharedConfig
 from cortexql.principal import Permission
 from cortexql.secrets import Cipher
 from cortexql.services import configuration, containers, definitions, organizations, page, text
+from cortexql.services.configuration import GLOBAL
 from cortexql.transaction import Transaction
 
 _BY_NAME = page.Keyset("neurons", (Neuron.name, Neuron.id))
@@ -60,6 +61,7 @@ class Configured:
 
     neuron: Neuron
     shared: SharedConfig | None
+    common: SharedConfig | None
 
     def secrets(self, cipher: Cipher) -> dict[str, Any]:
         """Return the secret values in clear, the neuron's own over the shared ones."""
@@ -68,8 +70,8 @@ class Configured:
 
     def values(self, secrets: Mapping[str, Any]) -> dict[str, Any]:
         """Return complete values, with the secrets that are given (none: for showing and for checks)."""
-        shared = self.shared.configuration if self.shared else {}
-        return configuration.complete(self.neuron.definition, shared, self.neuron.configuration, secrets)
+        layers = [row.configuration for row in (self.common, self.shared, self.neuron) if row is not None]
+        return configuration.complete(self.neuron.definition, *layers, secrets)
 
     @property
     def fingerprint(self) -> str:
@@ -83,6 +85,8 @@ class Configured:
             shared.configuration if shared else None,
             shared.secrets if shared else None,
         ]
+        if self.common is not None:
+            parts.append(self.common.configuration)
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -225,15 +229,22 @@ async def list_by_definition(tx: Transaction, definition_pks: Sequence[int]) -> 
 
 
 async def configured(tx: Transaction, neurons: Iterable[Neuron]) -> list[Configured]:
-    """Join neurons with the shared configurations of their baseConfigs, in one statement."""
+    """Join neurons with the configurations that they share, in one statement."""
     rows = list(neurons)
-    wanted = {(n.organization_id, n.definition.base_config) for n in rows}
+    wanted = {(n.organization_id, name) for n in rows for name in (n.definition.base_config, GLOBAL)}
     same = [
         and_(SharedConfig.organization_id == org, SharedConfig.base_config == name) for org, name in wanted
     ]
     found = (await tx.session.scalars(select(SharedConfig).where(or_(*same)))).all() if same else []
     shared = {(row.organization_id, row.base_config): row for row in found}
-    return [Configured(n, shared.get((n.organization_id, n.definition.base_config))) for n in rows]
+    return [
+        Configured(
+            n,
+            shared.get((n.organization_id, n.definition.base_config)),
+            shared.get((n.organization_id, GLOBAL)),
+        )
+        for n in rows
+    ]
 
 
 def takes(data_type: str) -> ColumnElement[bool]:

@@ -110,7 +110,7 @@ async def test_repeated_run_is_answered_from_the_first(http: httpx.AsyncClient, 
         ({}, ["dataType", "data/attachment"]),
         ({"dataType": "ip"}, ["data/attachment"]),
         ({"attributes": {"dataType": "ip"}}, ["data"]),
-        ({"data": "x", "dataType": "ip", "tlp": 4, "pap": -1}, ["tlp", "pap"]),
+        ({"data": "x", "dataType": "ip", "tlp": 5, "pap": -1}, ["tlp", "pap"]),
     ],
 )
 async def test_bad_attributes_are_named_and_nothing_is_queued(
