@@ -35,6 +35,8 @@ _COMPARISONS = {
     "_lte": Operator.LESS_EQUAL,
 }
 _MAX_WORDS = 50
+# Postgres takes 32,767 values in a statement; no client comes near.
+_MAX_PARTS = 5000
 
 
 def search_of(fields: Fields) -> Search:
@@ -44,9 +46,22 @@ def search_of(fields: Fields) -> Search:
         SearchError: an operator that there is none of, or a value that cannot be one.
     """
     query = fields.value("query")
+    if _is_larger(query, _MAX_PARTS):
+        raise SearchError(f"a query has at most {_MAX_PARTS} parts")
     offset, limit = read_range(fields.string("range"))
     condition = Everything() if query is None else parse(query)
     return Search(condition, _order(fields), offset, limit)
+
+
+def _is_larger(query: Any, limit: int) -> bool:
+    """Say whether a query has more values and operators, at any depth, than a limit."""
+    waiting, seen = [query], 0
+    while waiting and seen <= limit:
+        node = waiting.pop()
+        children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        seen += len(children)
+        waiting.extend(children)
+    return seen > limit
 
 
 def read_range(text: str | None) -> tuple[int, int | None]:

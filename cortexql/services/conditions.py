@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, and_, any_, cast, false, func, literal, not_, or_, true
 
 from cortexql.errors import InvalidInputError
+from cortexql.services.text import is_storable
 
 Scalar = str | int | float | bool
 # Nested deeper than any client does; it bounds the recursion.
@@ -212,8 +213,8 @@ def _text(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = str(value)
-    if "\0" in text:
-        raise InvalidInputError("a value holds a NUL character")
+    if not is_storable(text):
+        raise InvalidInputError("a value holds a NUL character, or half a surrogate pair")
     return text
 
 

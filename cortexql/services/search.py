@@ -20,6 +20,7 @@ from sqlalchemy import (
     func,
     select,
 )
+from sqlalchemy.exc import DBAPIError
 
 from cortexql.errors import InvalidInputError
 from cortexql.models import (
@@ -44,6 +45,9 @@ from cortexql.transaction import Transaction
 
 Row = TypeVar("Row")
 _LARGEST = 2**62
+# How long one statement of a search may take, and what Postgres says when it took longer.
+_LONGEST = "10s"
+_CANCELED = "57014"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +121,15 @@ async def _find(
     if not 0 <= search.offset <= _LARGEST:
         raise InvalidInputError("the range is out of bounds")
     query = query.where(vocabulary.compile(search.condition))
-    total = (await tx.session.scalars(select(func.count()).select_from(query.subquery()))).one()
     order = [*_order(vocabulary, search.order), *default]
-    rows = await tx.session.scalars(query.order_by(*order).offset(search.offset).limit(search.limit))
+    await tx.session.execute(select(func.set_config("statement_timeout", _LONGEST, True)))
+    try:
+        total = (await tx.session.scalars(select(func.count()).select_from(query.subquery()))).one()
+        rows = await tx.session.scalars(query.order_by(*order).offset(search.offset).limit(search.limit))
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _CANCELED:
+            raise
+        raise InvalidInputError(f"the search takes longer than {_LONGEST}; narrow it") from error
     return Found(rows.all(), total)
 
 

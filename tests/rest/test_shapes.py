@@ -222,6 +222,11 @@ async def test_another_organization_sees_nothing(
         [],
         {"_gt": {"createdAt": 1e400}},
         {"_not": {"_not": {"_parent": {"_type": "report", "_query": {}}}}},
+        {"_child": {"_type": "report", "_query": {}}},
+        {"data": "\ud800"},
+        {"_in": {"_field": "data", "_values": ["x"] * 40_000}},
+        {"_or": [{"data": "x"}] * 40_000},
+        {"_in": {"_field": "data", "_values": ["x" * 20] * 900_000}},
     ],
 )
 async def test_queries_that_make_no_sense_are_400(http: httpx.AsyncClient, query: Any) -> None:
