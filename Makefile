@@ -5,7 +5,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: up demo test test-quick test-deps check bench clean
+.PHONY: up demo test test-quick test-deps faults check bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,13 +24,17 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tested
 	$(BIN)/python -m tests.parts
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not faults" $(ARGS)
 
 test-quick: $(VENV)/.tested
-	$(BIN)/python -m pytest -m "not parts and not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not parts and not slow and not faults" $(ARGS)
 
 test-deps: $(VENV)/.tested
 	$(BIN)/python -m tests.parts
+
+faults: $(VENV)/.tested
+	$(BIN)/python -m tests.parts
+	$(BIN)/python -m pytest tests/faults $(ARGS)
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .

@@ -11,11 +11,14 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from cortexql.errors import InvalidInputError, NotFoundError, TooLargeError
+from cortexql.log import get_logger
 from cortexql.models import Attachment, AttachmentChunk
 from cortexql.principal import Principal
-from cortexql.transaction import Transaction, Transactions
+from cortexql.transaction import Transaction, Transactions, is_outage
 
+log = get_logger(__name__)
 CHUNK_BYTES = 2**20
+_RETRY_SECONDS = 0.5
 _LONGEST_NAME = 1024
 
 
@@ -66,21 +69,39 @@ async def get(tx: Transaction, sha256: str, organization_id: int | None = None) 
     return attachment
 
 
-async def read(transactions: Transactions, principal: Principal, attachment_id: int) -> AsyncIterator[bytes]:
-    """Yield a file's content, a chunk a transaction: a slow reader holds none open."""
+async def read(
+    transactions: Transactions, principal: Principal, attachment_id: int, *, patient: bool = False
+) -> AsyncIterator[bytes]:
+    """Yield a file's content, a chunk a transaction: a slow reader holds none open.
+
+    `patient`: an outage of the database is waited out, not raised.
+    """
     position = 0
     while True:
-        async with transactions(principal) as tx:
-            query = (
-                select(AttachmentChunk.content)
-                .join(Attachment, Attachment.id == AttachmentChunk.attachment_id)
-                .where(AttachmentChunk.attachment_id == attachment_id, AttachmentChunk.position == position)
-            )
-            chunk = (await tx.session.scalars(query)).one_or_none()
+        try:
+            chunk = await _read_chunk(transactions, principal, attachment_id, position)
+        except Exception as error:
+            if not patient or not is_outage(error):
+                raise
+            log.warning("attachment.read_delayed", error=type(error).__name__)
+            await asyncio.sleep(_RETRY_SECONDS)
+            continue
         if chunk is None:
             return
         yield chunk
         position += 1
+
+
+async def _read_chunk(
+    transactions: Transactions, principal: Principal, attachment_id: int, position: int
+) -> bytes | None:
+    query = (
+        select(AttachmentChunk.content)
+        .join(Attachment, Attachment.id == AttachmentChunk.attachment_id)
+        .where(AttachmentChunk.attachment_id == attachment_id, AttachmentChunk.position == position)
+    )
+    async with transactions(principal) as tx:
+        return (await tx.session.scalars(query)).one_or_none()
 
 
 def from_path(path: Path, name: str, content_type: str) -> Content:

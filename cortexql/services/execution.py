@@ -246,8 +246,9 @@ class Executor:
             await runner.destroy(run)
 
         try:
-            await runner.start(run)
-            work.started = True
+            if work.lost.is_set():
+                return Failure(_stopped(work, notes)), None, destroy
+            await _start(runner, run, work)
             notes.add(JobStage.RUNNING)
             async with notes.written_often():
                 outcome = await self._watch(runner, run, work, notes)
@@ -475,13 +476,26 @@ async def _end_failed(tx: Transaction, job: Job, owner: str | None, end: _End) -
     cause = ledger.Cause(actor, end.reason)
     which = _still_mine(job, owner)
     moved = await ledger.move(tx, JobStatus.FAILURE, which, cause, values, notes=end.notes)
-    if moved and not end.started:
-        await quotas.give_back(tx, moved[0].charges)
+    # An earlier attempt may have used it up.
+    if moved and not end.started and moved[0].attempts == 1:
+        await quotas.give_back(tx, moved[0])
     return bool(moved)
 
 
 def _still_mine(job: Job, owner: str | None) -> ColumnElement[bool]:
     return (Job.id == job.id) & (Job.attempts == job.attempts) & (Job.lease_owner == owner)
+
+
+async def _start(runner: Runner[Any], run: Any, work: _Work) -> None:
+    # Before the call: who is stopped in it does not know whether the neuron has begun.
+    work.started = True
+    try:
+        await runner.start(run)
+    except EngineGoneError:
+        raise
+    except RunnerError:
+        work.started = False
+        raise
 
 
 def _stopped(work: _Work, notes: _Notes) -> str:

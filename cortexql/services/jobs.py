@@ -92,7 +92,7 @@ async def cancel(tx: Transaction, job_id: int) -> Job:
     cause = ledger.Cause(tx.principal.login, "cancelled by a user")
     waiting = await _end(tx, job_id, JobStatus.CANCELLED, cause, {JobStatus.WAITING})
     if waiting:
-        await quotas.give_back(tx, waiting[0].charges)
+        await _give_back(tx, waiting[0])
         return waiting[0]
     running = await _end(tx, job_id, JobStatus.CANCELLED, cause, {JobStatus.IN_PROGRESS})
     if running:
@@ -107,13 +107,19 @@ async def delete_job(tx: Transaction, job_id: int) -> Job:
     cause = ledger.Cause(tx.principal.login, "deleted by a user")
     waiting = await _end(tx, job_id, JobStatus.DELETED, cause, {JobStatus.WAITING})
     if waiting:
-        await quotas.give_back(tx, waiting[0].charges)
+        await _give_back(tx, waiting[0])
     moved = waiting or await _end(tx, job_id, JobStatus.DELETED, cause, set(JobStatus))
     if not moved:
         await get(tx, job_id)
         raise NotFoundError("the job is deleted already")
     await _drop_content(tx, moved[0])
     return moved[0]
+
+
+async def _give_back(tx: Transaction, job: Job) -> None:
+    # One that waits again may have been begun.
+    if job.attempts == 0:
+        await quotas.give_back(tx, job)
 
 
 async def _end(

@@ -176,7 +176,9 @@ async def _observable(
         return None
     attachment = await tx.session.get_one(Attachment, observable.attachment_id)
     content |= {"file": _INPUT_FILE, "filename": job.filename, "contentType": job.content_type}
-    return InputFile(_INPUT_FILE, lambda: attachments.read(transactions, _READER, attachment.id))
+    return InputFile(
+        _INPUT_FILE, lambda: attachments.read(transactions, _READER, attachment.id, patient=True)
+    )
 
 
 def _strings(values: Mapping[str, Any]) -> Sequence[str]:

@@ -5,7 +5,7 @@ two submissions never deadlock and never overspend. Windows of hours, days and m
 vendors count; those of seconds and minutes slide. A submission that waits is charged at the time when it may run.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, u
 from sqlalchemy.dialects.postgresql import insert
 
 from cortexql.errors import ForbiddenError, InvalidInputError, NotFoundError, QuotaExceededError
-from cortexql.models import Neuron, Quota, QuotaCharge, QuotaPacing, QuotaUse, RateUnit
+from cortexql.models import Job, Neuron, Quota, QuotaCharge, QuotaPacing, QuotaUse, RateUnit
 from cortexql.principal import Permission
 from cortexql.services import neurons, organizations
 from cortexql.transaction import Transaction
@@ -169,8 +169,9 @@ async def lock(tx: Transaction, organization_id: int, covered: Iterable[Neuron])
     return Budgets(accounts, now)
 
 
-async def give_back(tx: Transaction, charges: Sequence[Mapping[str, Any]]) -> None:
-    """Undo what jobs that never started had taken."""
+async def give_back(tx: Transaction, job: Job) -> None:
+    """Undo what a job that never started had taken: its charges are what is counted, then none."""
+    charges, job.charges = job.charges, []
     # Locked as for taking: what a submission has read meanwhile is not overwritten, nor overwrites.
     which = Quota.id.in_([charge["quota"] for charge in charges])
     found = {quota.id: quota for quota in await _lock(tx, which)} if charges else {}

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import func, select, update
 
 from cortexql.models import Job, JobStatus, NeuronType, Report, RunnerKind
@@ -201,12 +202,13 @@ async def test_a_responder_is_never_repeated(
     assert told[-1] == ("sweeper", "worker dead did not renew its lease")
 
 
+@pytest.mark.parametrize(("parameter", "call"), [("sleep", "wait"), ("linger", "start")])
 async def test_a_responder_that_a_stop_meets_is_not_repeated(
-    resources: Resources, world: World, executor: Executor, fake: FakeRunner
+    resources: Resources, world: World, executor: Executor, fake: FakeRunner, parameter: str, call: str
 ) -> None:
-    job_id = await _respond(resources, world, sleep=60)
+    job_id = await _respond(resources, world, **{parameter: 60})
     running = asyncio.create_task(executor.run_jobs())
-    while not fake.runs or "wait" not in fake.runs[0].calls:
+    while not fake.runs or call not in fake.runs[0].calls:
         await asyncio.sleep(0.01)
     await executor.stop(timedelta())
     assert running.cancelled()
