@@ -163,7 +163,7 @@ async def _postgres(data_dir: Path, sockets: Path) -> AsyncIterator[str]:
     url = f"postgresql://postgres:{password}@/postgres?host={sockets}"
 
     async def make_room() -> None:
-        await _wait_for_predecessor(folder / "postmaster.pid")
+        await _wait_for_predecessor(folder, sockets)
         unprivileged.own(folder)
 
     server = _Server(
@@ -226,27 +226,28 @@ async def _postgres_answers(url: str) -> bool:
     return True
 
 
-async def _wait_for_predecessor(pid_file: Path) -> None:
-    """Wait for a postmaster that is still going down after its parent's death; drop a pid file that lies."""
-    for _ in range(int(_STOP_SECONDS / 0.1)):
-        if not pid_file.exists():
-            return
-        pid = int(pid_file.read_text().splitlines()[0])
-        if not _serves(pid, pid_file.parent):
-            pid_file.unlink(missing_ok=True)
-            return
+async def _wait_for_predecessor(folder: Path, sockets: Path) -> None:
+    """Wait for a Postgres that is still going down after its parent's death, then drop the lock files that it left.
+
+    Postgres itself would believe their process number, which may be a zombie's or, after a restart, anybody's.
+    """
+    deadline = asyncio.get_running_loop().time() + _STOP_SECONDS
+    while pids := await asyncio.to_thread(_working_in, folder):
+        if asyncio.get_running_loop().time() > deadline:
+            raise EmbeddedError(f"an older Postgres, process {pids[0]}, still uses {folder}: stop it")
         await asyncio.sleep(0.1)
-    raise EmbeddedError(f"an older Postgres, process {pid}, still uses {pid_file.parent}: stop it")
+    (folder / "postmaster.pid").unlink(missing_ok=True)
+    (sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
 
-def _serves(pid: int, folder: Path) -> bool:
-    """Say whether a living Postgres works on the folder; after a restart of the machine the number is anybody's."""
-    process = Path("/proc") / str(pid)
-    try:
-        is_postgres = (process / "comm").read_text().strip() == "postgres"
-        return is_postgres and (process / "cwd").samefile(folder)  # a zombie has no working folder
-    except OSError:
-        return False
+def _working_in(folder: Path) -> list[int]:
+    """Return the processes whose working folder it is: each of Postgres's. A dead one has none any more."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and (process / "cwd").samefile(folder):
+                found.append(int(process.name))
+    return found
 
 
 @asynccontextmanager

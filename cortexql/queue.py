@@ -54,11 +54,11 @@ class Queue:
             yield None
 
 
-async def connect(url: str) -> ArqRedis:
-    """Connect to `redis://`, `rediss://` or `unix://`; a server that is not up yet is waited for."""
+async def connect(url: str, *, patient: bool = True) -> ArqRedis:
+    """Connect to `redis://`, `rediss://` or `unix://`; a server that is not up yet may be waited for."""
     settings = RedisSettings.from_dsn(url)
     settings.conn_timeout = 5
-    settings.conn_retries = 30
+    settings.conn_retries = 30 if patient else 0
     return await create_pool(
         settings, job_serializer=serialize, job_deserializer=deserialize, default_queue_name=NAME
     )

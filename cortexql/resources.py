@@ -36,8 +36,8 @@ class Resources:
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
-    """Connect to the database and to Redis until the block ends.
+async def open_resources(settings: Settings, *, patient: bool = True) -> AsyncIterator[Resources]:
+    """Connect to the database and to Redis until the block ends; `patient`: a Redis that is not up yet is waited for.
 
     Raises:
         ConfigurationError: DATABASE_URL or REDIS_URL is not set.
@@ -49,7 +49,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 f"CORTEXQL_{name.upper()} is not set: start `cortexql up`, or point it at a server"
             )
     engine = create_engine(settings.database_url)
-    redis = await queue.connect(settings.redis_url)
+    redis = await queue.connect(settings.redis_url, patient=patient)
     listener = Redis.from_url(settings.redis_url)
     bus, wakes = Bus(listener), queue.Queue(redis)
     transactions = Transactions(engine, wakes, bus)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cortexql import bundle, duration
@@ -23,7 +23,21 @@ def _split(value: object) -> object:
     )
 
 
+def _with_scheme(*schemes: str) -> AfterValidator:
+    def check(url: str) -> str:
+        # The URL itself is not told: it holds a password.
+        if url and not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"it begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Runners = Annotated[tuple[Literal["docker", "process"], ...], NoDecode, BeforeValidator(_split)]
+DatabaseUrl = Annotated[str, _with_scheme("postgresql", "postgres")]
+RedisUrl = Annotated[str, _with_scheme("redis", "rediss", "unix")]
+_NONE, _SECOND = timedelta(0), timedelta(seconds=1)
 
 
 def _default_data_dir() -> Path:
@@ -44,8 +58,10 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    database_url: str = Field("", description="postgresql://…; empty: the embedded server of `cortexql up`")
-    redis_url: str = Field("", description="redis://…, rediss://…, unix://…; empty: the embedded server")
+    database_url: DatabaseUrl = Field(
+        "", description="postgresql://…; empty: the embedded server of `cortexql up`"
+    )
+    redis_url: RedisUrl = Field("", description="redis://…, rediss://…, unix://…; empty: the embedded server")
     data_dir: Path = Field(default_factory=_default_data_dir, description="embedded servers and keys")
     job_dir: Path | None = Field(
         None, description="job folders of the process runner; default: under DATA_DIR"
@@ -61,15 +77,19 @@ class Settings(BaseSettings):
     catalog_refresh: Duration = Field(
         timedelta(hours=6), description="how often the catalogues are read again; 0: only when asked to"
     )
-    runners: Names = Field(("docker", "process"), description="runners in order of preference")
+    runners: Runners = Field(
+        ("docker", "process"), min_length=1, description="runners in order of preference"
+    )
     lease: Duration = Field(
-        timedelta(seconds=30), description="after so long without a heartbeat a job is lost"
+        timedelta(seconds=30), ge=_SECOND, description="after so long without a heartbeat a job is lost"
     )
     drain: Duration = Field(
-        timedelta(seconds=20), description="what running jobs get when a worker is stopped"
+        timedelta(seconds=20), ge=_NONE, description="what running jobs get when a worker is stopped"
     )
-    job_timeout: Duration = Field(timedelta(minutes=30), description="when a neuron sets none")
-    freshness: Duration = Field(timedelta(minutes=10), description="how old a report may be and still answer")
+    job_timeout: Duration = Field(timedelta(minutes=30), gt=_NONE, description="when a neuron sets none")
+    freshness: Duration = Field(
+        timedelta(minutes=10), ge=_NONE, description="how old a report may be and still answer"
+    )
     trusted_proxies: Names = Field(
         ("127.0.0.1",), description="addresses and networks whose X-Forwarded-For and -Proto count"
     )

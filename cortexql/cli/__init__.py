@@ -2,7 +2,10 @@
 
 import sys
 
+import sqlalchemy.exc
 import typer
+from asyncpg import PostgresError
+from redis.exceptions import RedisError
 from typer.exceptions import TyperException
 
 from cortexql.cli import administration, analyze, demo, doctor, servers
@@ -11,6 +14,7 @@ from cortexql.embedded import EmbeddedError
 from cortexql.errors import CortexError
 from cortexql.resources import ConfigurationError
 
+_NO_SUCH_TABLE = "42P01"
 app = typer.Typer(
     name="cortexql",
     help="Observable analysis and active response over GraphQL.",
@@ -41,8 +45,21 @@ def _run() -> int:
         return 130
     except (CommandError, CortexError, EmbeddedError, ConfigurationError) as error:
         return _fail(str(error), 1)
+    except (sqlalchemy.exc.DBAPIError, PostgresError) as error:
+        return _fail(_of_database(error), 1)
+    except RedisError as error:
+        return _fail(f"Redis does not answer: {error}", 1)
     except OSError as error:
         return _fail(f"{type(error).__name__}: {error}", 1)
+
+
+def _of_database(error: sqlalchemy.exc.DBAPIError | PostgresError) -> str:
+    """Return what the database said, without the statement, and what to do where that is plain."""
+    said = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+    if getattr(said, "sqlstate", None) == _NO_SUCH_TABLE:
+        return "the database is not of this version: run `cortexql migrate`"
+    # SQLAlchemy's own text begins with the driver's class.
+    return f"the database refuses: {str(said).removeprefix(f'{type(said)}: ')}"
 
 
 def _fail_usage(error: TyperException) -> int:

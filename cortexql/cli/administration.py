@@ -198,14 +198,23 @@ def _values(items: tuple[ParsedItem, ...], settings: list[str]) -> dict[str, Any
             raise CommandError(f"--set {setting}: expected name=value with one of {', '.join(sorted(known))}")
         item = known[name]
         if item.multi:
-            given = json.loads(text) if text.startswith("[") else [text]
-            values[name] = values.get(name, []) + [coerce(part, item.type) for part in given]
+            values[name] = values.get(name, []) + [coerce(part, item.type) for part in _parts(name, text)]
             continue
         value = coerce(text, item.type)
         if value is None:
             raise CommandError(f"--set {name}: {item.name} is a {item.type}")
         values[name] = value
     return values
+
+
+def _parts(name: str, text: str) -> list[Any]:
+    if not text.startswith("["):
+        return [text]
+    try:
+        given: list[Any] = json.loads(text)
+    except ValueError as error:
+        raise CommandError(f"--set {name}: not a JSON list: {error}") from error
+    return given
 
 
 def _in_transaction(work: Callable[[Transaction, Resources], Awaitable[Result]], data_dir: Any) -> Result:

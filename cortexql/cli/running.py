@@ -28,8 +28,8 @@ def read_settings(**overrides: Any) -> Settings:
         settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        name = "CORTEXQL_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise CommandError(f"{name}: {first['msg']}") from error
+        name = "CORTEXQL_" + str(first["loc"][0]).upper()
+        raise CommandError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from error
     log.configure(settings.log_level)
     return settings
 
@@ -44,7 +44,7 @@ def with_resources(work: Callable[[Resources], Awaitable[Result]], data_dir: Pat
 
     async def main() -> Result:
         settings = found_servers(read_settings(data_dir=data_dir))
-        async with open_resources(settings) as resources:
+        async with open_resources(settings, patient=False) as resources:
             return await work(resources)
 
     return run(main())

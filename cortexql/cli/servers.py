@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -167,11 +168,11 @@ async def _web_server(settings: Settings, host: str, port: int) -> AsyncIterator
     server = uvicorn.Server(config)
     # Its own handlers would end the process before our other parts are stopped in order.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve([_listen(host, port)]))
     try:
         while not server.started:
             if serving.done():
-                raise CommandError(f"the web server could not listen on {host}:{port}: is the port taken?")
+                raise CommandError(f"the web server on {host}:{port} did not start")
             await asyncio.sleep(0.01)
         actual = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://{f'[{host}]' if ':' in host else host}:{actual}"
@@ -179,6 +180,15 @@ async def _web_server(settings: Settings, host: str, port: int) -> AsyncIterator
         server.should_exit = True
         with contextlib.suppress(SystemExit):
             await serving
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # uvicorn would end the whole process where it cannot.
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((str(address[0]), int(address[1])), family=family)
+    except OSError as error:
+        raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
 
 
 def _serve_with_processes(settings: Settings, host: str, port: int, processes: int) -> None:
