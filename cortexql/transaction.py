@@ -24,7 +24,7 @@ from sqlalchemy.orm import (
 from sqlmodel import SQLModel
 
 from cortexql import models
-from cortexql.errors import ConflictError
+from cortexql.errors import ConflictError, InvalidInputError
 from cortexql.events import Bus, JobChanged
 from cortexql.principal import Principal
 from cortexql.queue import Queue
@@ -97,6 +97,7 @@ class Transactions:
 
         Raises:
             ConflictError: a unique constraint was violated by a concurrent writer.
+            InvalidInputError: a text holds what no text of the database can.
         """
         session = AsyncSession(self._engine, sync_session_class=ScopedSession, expire_on_commit=False)
         session.info[_PRINCIPAL] = principal
@@ -107,8 +108,8 @@ class Transactions:
                     await session.execute(select(func.set_config("synchronous_commit", "off", True)))
                 yield tx
                 await session.commit()
-            except sqlalchemy.exc.IntegrityError as error:
-                raise _to_conflict(error) from error
+            except sqlalchemy.exc.DBAPIError as error:
+                raise _to_expected(error) from error
         await self._after_commit(tx)
 
     async def _after_commit(self, tx: Transaction) -> None:
@@ -154,10 +155,14 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | sqlalchemy.exc.TimeoutError)
 
 
-def _to_conflict(error: sqlalchemy.exc.IntegrityError) -> Exception:
-    unique = "23505"
-    if getattr(error.orig, "sqlstate", None) == unique:
+def _to_expected(error: sqlalchemy.exc.DBAPIError) -> Exception:
+    """Return what a caller can mend in place of the database's error, or that."""
+    unique, not_in_repertoire, untranslatable = "23505", "22021", "22P05"
+    state = getattr(error.orig, "sqlstate", None)
+    if state == unique:
         return ConflictError()
+    if state in (not_in_repertoire, untranslatable) or "surrogates not allowed" in str(error.orig):
+        return InvalidInputError("a text holds a NUL character, or half a surrogate pair")
     return error
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import orjson
-from cross_web import HTTPException
+from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -18,6 +18,7 @@ from strawberry.types.unset import UNSET, UnsetType
 
 from cortexql.auth.backend import caller_of, from_authorization
 from cortexql.errors import CortexError, RateLimitedError, UnauthenticatedError
+from cortexql.resolvers import body
 from cortexql.resolvers.root import schema
 from cortexql.resources import Resources
 from cortexql.schema.context import Context
@@ -85,6 +86,23 @@ class GraphQLApp(GraphQL[Context, None]):
         """Serve GraphiQL from this host alone."""
         return HTMLResponse(_GRAPHIQL.read_text(), headers={"Content-Security-Policy": GRAPHIQL_CSP})
 
+    def decode_json(self, data: str | bytes) -> object:
+        """Read JSON, or raise json.JSONDecodeError, whatever is wrong with it."""
+        return body.decode(data)
+
+    def parse_json(self, data: str | bytes) -> dict[str, Any]:
+        """Read what must be a JSON object: a body, variables, extensions, a form's map."""
+        return body.to_object(data)
+
+    async def parse_multipart(self, request: AsyncHTTPRequestAdapter) -> dict[str, Any]:
+        """Read a form of the multipart request spec."""
+        try:
+            form = await request.get_form_data()
+        except ValueError as error:
+            raise HTTPException(400, "the form cannot be read") from error
+        operations, paths_of = (self.parse_json(form.form.get(name, "")) for name in ("operations", "map"))
+        return body.place_files(operations, paths_of, form.files)
+
     def encode_json(self, data: object) -> str:
         """Write JSON fast; what orjson refuses (half a surrogate pair, a huge integer) the slow way."""
         try:
@@ -95,8 +113,8 @@ class GraphQLApp(GraphQL[Context, None]):
 
 def to_error(status: int, message: str, code: str = "INVALID_INPUT") -> Response:
     """Return an error in GraphQL's shape."""
-    body: dict[str, Any] = {"data": None, "errors": [{"message": message, "extensions": {"code": code}}]}
-    return JSONResponse(body, status_code=status)
+    error = {"message": message, "extensions": {"code": code}}
+    return JSONResponse({"data": None, "errors": [error]}, status_code=status)
 
 
 def _check_preflight(request: Request) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import strawberry
 
 from cortexql.errors import InvalidInputError
+from cortexql.principal import Permission
 from cortexql.schema import arguments
 from cortexql.schema.context import Info
 from cortexql.schema.ids import decode
@@ -32,6 +33,7 @@ class NodeQueries:
         description="Many things by their global ids, at most 100, in order; null for what is not to be seen."
     )
     async def nodes(self, info: Info, ids: arguments.NodeIds) -> list[Node | None]:
+        info.context.principal.require(Permission.READ)
         if len(ids) > MAX_NODES:
             raise InvalidInputError(f"at most {MAX_NODES} ids", field=("ids",))
         return list(await asyncio.gather(*[_load(info, id_) for id_ in ids]))

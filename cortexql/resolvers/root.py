@@ -6,7 +6,6 @@ import strawberry
 import structlog
 from graphql import GraphQLError
 from strawberry.extensions import (
-    MaskErrors,
     MaxAliasesLimiter,
     MaxTokensLimiter,
     ParserCache,
@@ -16,7 +15,7 @@ from strawberry.extensions import (
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
-from cortexql.errors import CortexError
+from cortexql.errors import CortexError, ErrorCode
 from cortexql.log import get_logger
 from cortexql.resolvers.jobs import JobMutations, JobQueries
 from cortexql.resolvers.network import NetworkMutations, NetworkQueries
@@ -46,33 +45,21 @@ class Mutation(JobMutations, OrganizationMutations, NeuronMutations, NetworkMuta
 
 
 class Schema(strawberry.Schema):
-    """Strawberry's schema, that logs what it did not expect and nothing else."""
+    """Strawberry's schema, in which every error has a code."""
 
     def process_errors(
         self, errors: Sequence[GraphQLError], execution_context: ExecutionContext | None = None
     ) -> None:
-        """Log unexpected errors, with their traceback."""
+        """Log what nobody raised on purpose; its caller learns only by which request it is found in the log."""
         for error in errors:
             if _is_unexpected(error):
                 log.error("graphql.unexpected", path=error.path, exc_info=error.original_error)
-
-
-class Masked(MaskErrors):
-    """Tells a caller of an unexpected error only by which request it can be found in the log."""
-
-    def __init__(self) -> None:
-        """Mask what nobody raised on purpose."""
-        super().__init__(should_mask_error=_is_unexpected)
-
-    def anonymise_error(self, error: GraphQLError) -> GraphQLError:
-        """Return the error without what it says."""
-        request_id = structlog.contextvars.get_contextvars().get("request_id", "")
-        return GraphQLError(
-            "internal error",
-            nodes=error.nodes,
-            path=error.path,
-            extensions={"code": "INTERNAL", "requestId": request_id},
-        )
+                request_id = structlog.contextvars.get_contextvars().get("request_id", "")
+                error.message = "internal error"
+                error.extensions = {"code": "INTERNAL", "requestId": request_id}
+            else:
+                # Without a code: of the parser, or of the rules that a document and its variables must keep.
+                error.extensions = {"code": ErrorCode.INVALID_INPUT.value, **(error.extensions or {})}
 
 
 def _is_unexpected(error: GraphQLError) -> bool:
@@ -93,7 +80,6 @@ def _build() -> Schema:
             lambda: QueryDepthLimiter(max_depth=MAX_DEPTH),
             lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
             lambda: MaxAliasesLimiter(max_alias_count=MAX_ALIASES),
-            Masked,
         ],
     )
 

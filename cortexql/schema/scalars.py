@@ -5,6 +5,8 @@ from typing import Any, NewType
 
 import strawberry
 from graphql import GraphQLError
+from starlette.datastructures import UploadFile
+from strawberry.file_uploads.scalars import Upload
 from strawberry.types.scalar import ScalarDefinition
 
 from cortexql import duration
@@ -21,9 +23,10 @@ def _serialize_time(value: datetime) -> str:
 def _parse_time(value: Any) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError) as error:
-        raise GraphQLError(f"{value!r} is not an RFC 3339 time") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        # In UTC at once: at the calendar's ends not every offset can be.
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise GraphQLError(f"{str(value)[:64]!r} is not an RFC 3339 time") from error
 
 
 def _parse_duration(value: Any) -> timedelta:
@@ -35,6 +38,12 @@ def _parse_duration(value: Any) -> timedelta:
         raise GraphQLError(str(error)) from error
 
 
+def _parse_upload(value: Any) -> UploadFile:
+    if not isinstance(value, UploadFile):
+        raise GraphQLError("a file comes by the multipart request spec, as a variable")
+    return value
+
+
 SCALARS: dict[object, ScalarDefinition] = {
     JSON: strawberry.scalar(
         name="JSON", description="Any JSON value.", serialize=lambda v: v, parse_value=lambda v: v
@@ -44,6 +53,9 @@ SCALARS: dict[object, ScalarDefinition] = {
         description="Out: ISO 8601. In: ISO 8601, `10m`, `1h`, or a number of seconds.",
         serialize=duration.to_iso,
         parse_value=_parse_duration,
+    ),
+    Upload: strawberry.scalar(
+        name="Upload", description="A file, by the multipart request spec.", parse_value=_parse_upload
     ),
     datetime: strawberry.scalar(
         name="DateTime",

@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select, func, select, tuple_
@@ -126,7 +126,7 @@ def _position(keyset: Keyset, cursor: str | None, field: str) -> list[Any] | Non
         if name != keyset.name or len(values) != len(keyset.columns):
             raise ValueError("another list's")
         return [_typed(column, value) for column, value in zip(keyset.columns, values, strict=True)]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidInputError(f"{field} is not a cursor of this list", field=(field,)) from error
 
 
@@ -136,7 +136,7 @@ def _typed(column: InstrumentedAttribute[Any], value: Any) -> Any:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:
             raise ValueError("a time without a zone")
-        return moment
+        return moment.astimezone(UTC)
     if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and abs(value) >= 2**63):
         raise TypeError(value)
     return value

@@ -25,9 +25,12 @@ def check(value: str, field: str, *, longest: int, empty: bool = False) -> str:
 def check_json(value: object, field: str) -> None:
     """Raise InvalidInputError where a value is no JSON: Python's own reader takes NaN and infinities."""
     try:
-        json.dumps(value, allow_nan=False)
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        message = f"{field} holds what JSON cannot: NaN, an infinity, or too deep a nesting"
+        message = (
+            f"{field} holds what JSON cannot: NaN, an infinity, half a surrogate pair, a number of thousands of "
+            "digits, or too deep a nesting"
+        )
         raise InvalidInputError(message, field=(field,)) from error
 
 

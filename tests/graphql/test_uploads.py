@@ -1,0 +1,79 @@
+"""Files by the multipart request spec."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.graphql.conftest import Client
+from tests.graphql.test_hostile import check
+
+RUN = """mutation($file: Upload) {
+  runAnalyzer(input: {analyzer: "Echo_1_0", observable: {dataType: "file", file: $file}}) {
+    errors { code message field } job { id observable { attachment { name size sha256 contentType } } }
+  }
+}"""
+PREFLIGHT = {"GraphQL-Require-Preflight": "1"}
+OPERATIONS = {"query": RUN, "variables": {"file": None}}
+FILES = {"0": ("a.txt", b"hello", "text/plain")}
+
+
+async def post(client: Client, operations: object, files_map: object, files: Any, **headers: str) -> Any:
+    """Post a form, with JSON as it is given where that is text."""
+    given = {"operations": operations, "map": files_map}
+    form = {name: v if isinstance(v, str) else json.dumps(v) for name, v in given.items() if v is not None}
+    sent = {**client.headers, **(headers or PREFLIGHT)}
+    return await client.http.post("/graphql", data=form, files=files, headers=sent)
+
+
+async def test_a_file_is_stored_under_its_hashes(analyst: Client) -> None:
+    response = await post(analyst, OPERATIONS, {"0": ["variables.file"]}, FILES)
+    assert check(response, 200) == []
+    done = response.json()["data"]["runAnalyzer"]
+    assert done["errors"] == []
+    assert done["job"]["observable"]["attachment"] == {
+        "name": "a.txt",
+        "size": 5,
+        "sha256": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+        "contentType": "text/plain",
+    }
+
+
+@pytest.mark.parametrize(
+    ("operations", "files_map"),
+    [
+        (OPERATIONS, {"1": ["variables.file"]}),
+        (OPERATIONS, {"0": ["variables.nothing"]}),
+        (OPERATIONS, {"0": ["variables.file.deeper"]}),
+        (OPERATIONS, {"0": ["query"]}),
+        (OPERATIONS, {"0": [""]}),
+        (OPERATIONS, {"0": "variables.file"}),
+        (OPERATIONS, {"0": [3]}),
+        (OPERATIONS, {"0": None}),
+        (OPERATIONS, ["variables.file"]),
+        (OPERATIONS, "null"),
+        (OPERATIONS, "[" * 5000),
+        (OPERATIONS, None),
+        ({**OPERATIONS, "variables": [None]}, {"0": ["variables.1"]}),
+        ({**OPERATIONS, "variables": [None]}, {"0": ["variables.x"]}),
+        ([OPERATIONS], {"0": ["0.variables.file"]}),
+        ("null", {}),
+        (None, {}),
+    ],
+    ids=str,
+)
+async def test_a_map_that_fits_no_file_is_refused_with_400(
+    analyst: Client, operations: object, files_map: object
+) -> None:
+    assert check(await post(analyst, operations, files_map, FILES), 400)
+
+
+async def test_without_the_preflight_header_no_form_is_taken(analyst: Client) -> None:
+    (error,) = check(await post(analyst, OPERATIONS, {"0": ["variables.file"]}, FILES, Accept="*/*"), 400)
+    assert "GraphQL-Require-Preflight" in error["message"]
+
+
+async def test_a_form_that_breaks_off_is_refused(analyst: Client) -> None:
+    headers = {**analyst.headers, **PREFLIGHT, "Content-Type": "multipart/form-data; boundary=x"}
+    broken = b'--x\r\nContent-Disposition: form-data; name="operations"\r\n\r\n{'
+    assert check(await analyst.http.post("/graphql", content=broken, headers=headers), 400)
