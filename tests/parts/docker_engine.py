@@ -44,11 +44,12 @@ class DockerEngine:
     A test that makes networks or changes images of its own removes them: nothing is reset between tests.
 
     With `bridge` the default network is a bridge: containers reach the host at `gateway` and each other, but
-    nothing beyond. Without it there is network none only.
+    nothing beyond. Without it there is network none only. `options` are more of dockerd's own.
     """
 
-    def __init__(self, *, bridge: bool = False) -> None:
+    def __init__(self, *, bridge: bool = False, options: tuple[str, ...] = ()) -> None:
         self._bridge = bridge
+        self._more = options
         self._folder = Path()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
@@ -175,6 +176,7 @@ class DockerEngine:
             "--ip-forward=false",  # would switch on forwarding between all of the machine's networks
             "--exec-opt=native.cgroupdriver=cgroupfs",
             f"--cgroup-parent={_cgroup_of(folder)}",
+            *self._more,
         ]
 
     def _await_answer(self) -> None:

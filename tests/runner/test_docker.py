@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from cortexql.runner.base import Ending, EngineGoneError, Limits, RunnerError
+from cortexql.runner.base import Ending, EngineGoneError, Limits, RunnerError, RunSpec
 from cortexql.runner.docker import DockerRunner, connect, is_available, reap
 from cortexql.runner.images import digest_of
+from tests.parts.authorities import make_authority
 from tests.parts.docker_engine import DockerEngine
 from tests.parts.docker_images import ECHO, make_images, make_worker
 from tests.runner.conformance import (
@@ -25,6 +26,7 @@ from tests.runner.conformance import (
     docker_candidate,
     finished,
     list_containers,
+    make,
     make_scripted,
     report_of,
     started,
@@ -430,3 +432,75 @@ def test_digest_is_that_of_the_images_own_repository() -> None:
     assert digest_of("h:5000/x/y@sha256:9", found) == "h:5000/x/y@sha256:3"
     assert digest_of("z", found) == "other/x@sha256:2"
     assert digest_of("z", {"Id": "sha256:1", "RepoDigests": []}) == "sha256:1"
+
+
+async def test_read_only_root_leaves_the_job_folder(candidate: Candidate) -> None:
+    code = """
+try:
+    open("/etc/written", "w")
+except OSError as error:
+    report(refused=error.strerror)
+"""
+    async with finished(candidate.runner, replace(candidate.script(code), read_only=True)) as (outcome, _):
+        assert report_of(outcome) == {"refused": "Read-only file system"}
+
+
+async def test_named_network_and_environment_reach_the_container(
+    candidate: Candidate, docker_engine: DockerEngine
+) -> None:
+    spec = replace(candidate.spec(), network="cortexql-none", environment={"http_proxy": "http://p:1"})
+    with pytest.raises(RunnerError):
+        async with started(candidate.runner, spec):
+            pass
+    run = await candidate.runner.prepare(replace(candidate.spec(), network="none", environment={"A": "b"}))
+    seen = docker_engine.client.api.inspect_container(run.container)
+    await candidate.runner.destroy(run)
+    assert seen["HostConfig"]["NetworkMode"] == "none"
+    assert "A=b" in seen["Config"]["Env"]
+
+
+async def test_neuron_that_ignores_sigterm_is_destroyed_at_once(candidate: Candidate) -> None:
+    code = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+time.sleep(600)
+"""
+    async with started(candidate.runner, candidate.script(code)) as run:
+        await anext(candidate.runner.follow(run))
+        began = time.monotonic()
+        await candidate.runner.destroy(run)
+        assert time.monotonic() - began < 5
+    assert candidate.list_left() == []
+
+
+async def test_remote_engine_over_tls_wants_both_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = make_authority("engine")
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    server, key = authority.issue(folder, "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        url = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    client = tmp_path / "client"
+    client.mkdir()
+    (client / "ca.pem").write_text(authority.pem)
+    for path, name in zip(authority.issue(folder, "client"), ("cert.pem", "key.pem"), strict=True):
+        path.rename(client / name)
+    tls = ("--tlsverify", f"--tlscacert={client}/ca.pem", f"--tlscert={server}", f"--tlskey={key}")
+    with DockerEngine(options=(f"--host={url}", *tls)) as engine:
+        make_images(engine.client)
+        assert not is_available(url)
+        monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(client))
+        assert is_available(url)
+        runner = DockerRunner(url, tmp_path / "jobs")
+        try:
+            spec = make(RunSpec("", {}, image=ECHO), {"print": ["over TLS"]})
+            async with finished(runner, spec) as (outcome, lines):
+                assert (outcome.ending, lines) == (Ending.EXITED, ["over TLS"])
+        finally:
+            runner.close()
+        (client / "ca.pem").write_text(make_authority("another").pem)
+        assert not is_available(url)

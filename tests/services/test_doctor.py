@@ -1,5 +1,6 @@
 """The doctor: seeded faults, each found and named with its mend; and a healthy instance, which has none."""
 
+import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -246,7 +247,10 @@ async def test_faults_of_a_registry_are_named(with_engine: Patient, pulling_engi
     assert "wrong password" not in message
     absent = f"{pulling_engine.engine.gateway}:1"
     await set_registry(with_engine, absent, PASSWORD)
-    assert f"the registry {absent} refuses" in ((await find(with_engine))["registries"].message or "")
+    try:
+        assert f"the registry {absent} refuses" in ((await find(with_engine))["registries"].message or "")
+    finally:
+        shutil.rmtree(Path("/etc/docker/certs.d") / absent)
 
 
 @pytest.mark.parts
