@@ -337,7 +337,8 @@ async def _stop(child: asyncio.subprocess.Process, first_signal: signal.Signals)
     with contextlib.suppress(ProcessLookupError):
         child.send_signal(first_signal)
     try:
-        await asyncio.wait_for(child.wait(), _STOP_SECONDS)
+        async with asyncio.timeout(_STOP_SECONDS):
+            await child.wait()
     except TimeoutError:
         log.warning("embedded.killed", pid=child.pid)
         child.kill()

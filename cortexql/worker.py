@@ -59,8 +59,10 @@ class Worker(ArqWorker):
         except (RedisError, OSError) as error:
             log.warning("worker.redis_away", error=type(error).__name__)
             await asyncio.sleep(_OUTAGE_SECONDS)
+        # Not wait_for: before Python 3.12 it forgets a cancellation that comes with the nudge, and nothing stops arq.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.nudged.wait(), _POLL_SECONDS)
+            async with asyncio.timeout(_POLL_SECONDS):
+                await self.nudged.wait()
         self.nudged.clear()
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:

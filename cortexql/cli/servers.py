@@ -261,7 +261,8 @@ async def _stop(child: asyncio.subprocess.Process, settings: Settings) -> None:
     with contextlib.suppress(ProcessLookupError):
         child.terminate()
     try:
-        await asyncio.wait_for(child.wait(), settings.drain.total_seconds() + 10)
+        async with asyncio.timeout(settings.drain.total_seconds() + 10):
+            await child.wait()
     except TimeoutError:
         child.kill()
         await child.wait()

@@ -77,7 +77,8 @@ class FakeRunner:
         """Sleep, then give what the parameters name."""
         run.note("wait", after="start")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(run.gone.wait(), float(_parameter(run, "sleep") or 0))
+            async with asyncio.timeout(float(_parameter(run, "sleep") or 0)):
+                await run.gone.wait()
         if run.gone.is_set() or _parameter(run, "kill"):
             return Outcome(Ending.KILLED, -9, None)
         return Outcome(Ending.EXITED, 0, json.dumps(_output(run)).encode(), None, run.workspace.output)

@@ -152,7 +152,8 @@ class Feed:
             except Exception as error:  # noqa: BLE001 the database is away: look again
                 logger.warning("feed.read_failed", error=type(error).__name__)
             try:
-                await asyncio.wait_for(stream.dirty.wait(), _LOOK_SECONDS)
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await stream.dirty.wait()
             except TimeoutError:
                 continue
 

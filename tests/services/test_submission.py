@@ -238,13 +238,12 @@ async def test_the_number_of_statements_does_not_grow_with_the_batch(
         def note(*about: Any, seen: list[str] = statements) -> None:
             seen.append(about[2])
 
-        event.listen(resources.engine.sync_engine, "before_cursor_execute", note)
-        try:
-            async with resources.transactions(world.alpha.principals[Role.ANALYZE]) as tx:
-                request = JobRequest(addresses(count, start), None)
-                done = await submission.submit(tx, request, resources.settings)
-        finally:
-            event.remove(resources.engine.sync_engine, "before_cursor_execute", note)
+        async with resources.transactions(world.alpha.principals[Role.ANALYZE]) as tx:
+            # Its own only: others note the last use of a key beside it.
+            connection = (await tx.session.connection()).sync_connection
+            event.listen(connection, "before_cursor_execute", note)
+            request = JobRequest(addresses(count, start), None)
+            done = await submission.submit(tx, request, resources.settings)
         assert [item.outcome for item in done] == [Outcome.CREATED] * count
         # SQLAlchemy cuts a large insert into pages, since a statement takes 32,767 values.
         counts.append(len([s for s in statements if not s.startswith("INSERT")]))
