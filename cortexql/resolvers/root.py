@@ -18,6 +18,7 @@ from strawberry.types import ExecutionContext
 from cortexql.errors import CortexError, ErrorCode
 from cortexql.log import get_logger
 from cortexql.resolvers.jobs import JobMutations, JobQueries
+from cortexql.resolvers.limits import FieldsLimiter
 from cortexql.resolvers.network import NetworkMutations, NetworkQueries
 from cortexql.resolvers.neurons import NeuronMutations, NeuronQueries
 from cortexql.resolvers.nodes import NodeQueries
@@ -77,6 +78,7 @@ def _build() -> Schema:
         extensions=[
             lambda: ParserCache(maxsize=_CACHED_DOCUMENTS),
             lambda: ValidationCache(maxsize=_CACHED_DOCUMENTS),
+            FieldsLimiter,
             lambda: QueryDepthLimiter(max_depth=MAX_DEPTH),
             lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
             lambda: MaxAliasesLimiter(max_alias_count=MAX_ALIASES),

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -228,3 +229,21 @@ async def test_an_unexpected_error_tells_nothing_but_where_to_look() -> None:
     done = await strawberry_schema.execute("{ viewer { id } }", context_value=None)
     assert [error.message for error in done.errors or ()] == ["internal error"]
     assert [set(error.extensions or {}) for error in done.errors or ()] == [{"code", "requestId"}]
+
+
+async def test_fragments_that_double_are_refused_at_once(http: httpx.AsyncClient) -> None:
+    levels = [f"fragment F{n} on Query {{ a: __typename ...F{n + 1} ...F{n + 1} }}" for n in range(60)]
+    query = "{ ...F0 } " + " ".join(levels) + " fragment F60 on Query { __typename }"
+    began = time.monotonic()
+    (error,) = (await http.post("/graphql", json={"query": query})).json()["errors"]
+    assert time.monotonic() - began < 2
+    assert error["extensions"]["code"] == "INVALID_INPUT"
+    assert "more than 5000 fields" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "query", ["{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }", "{ ...Missing }"]
+)
+async def test_fragments_without_end_or_definition_are_refused(http: httpx.AsyncClient, query: str) -> None:
+    (error,) = (await http.post("/graphql", json={"query": query})).json()["errors"]
+    assert error["extensions"]["code"] == "INVALID_INPUT"

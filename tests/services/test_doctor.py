@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 
 from cortexql.models import CatalogRefresh
+from cortexql.principal import Principal, Role
 from cortexql.resources import Resources
 from cortexql.secrets import Cipher
 from cortexql.services import doctor, health, network, registries, workers
@@ -76,6 +77,20 @@ async def test_a_healthy_instance_has_no_fault_and_health_shows_what_was_found(p
     async with patient.transactions(TEST) as tx:
         shown = {part.name for part in await health.check(tx, patient.redis.ping)}
     assert {part.name for part in parts} - {"workers"} <= shown
+
+
+async def test_hosts_and_faults_are_for_superadmins(patient: Patient, world: World) -> None:
+    await set_proxy(patient, "http://127.0.0.1:1")
+    await doctor.record(patient.transactions, await doctor.examine(patient))
+
+    async def told(principal: Principal) -> list[Component]:
+        async with patient.transactions(principal) as tx:
+            return [part for part in await health.check(tx, patient.redis.ping) if part.name == "proxies"]
+
+    (full,) = await told(world.superadmin)
+    assert "127.0.0.1" in str(full.message)
+    (masked,) = await told(world.alpha.principals[Role.ORGADMIN])
+    assert masked == replace(full, message=None)
 
 
 async def test_an_absent_database_is_named(patient: Patient, resources: Resources) -> None:

@@ -1,0 +1,77 @@
+"""What a document may cost before it is looked at more closely."""
+
+from collections.abc import Iterator
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+)
+from strawberry.extensions import SchemaExtension
+
+MAX_FIELDS = 5000
+
+
+class FieldsLimiter(SchemaExtension):
+    """Refuse a document whose fragments, each spread in its place, have more than MAX_FIELDS fields.
+
+    Fragments that each spread the next one twice double with every level, and with them the time of the rules that
+    follow them by path: this one counts a fragment once, and comes before them.
+    """
+
+    def on_parse(self) -> Iterator[None]:
+        """Look at the document as soon as it is read: the validation rules, and their cache, come later."""
+        yield
+        document = self.execution_context.graphql_document
+        if document is not None and _is_too_large(document):
+            raise GraphQLError(
+                f"the query has more than {MAX_FIELDS} fields with its fragments, or fragments without end"
+            )
+
+
+def _is_too_large(document: DocumentNode) -> bool:
+    counter = _Counter(document)
+    try:
+        return any(
+            counter.count(definition.selection_set) > MAX_FIELDS
+            for definition in document.definitions
+            if isinstance(definition, OperationDefinitionNode)
+        )
+    except RecursionError:
+        return True
+
+
+class _Counter:
+    def __init__(self, document: DocumentNode) -> None:
+        self._fragments = {
+            definition.name.value: definition
+            for definition in document.definitions
+            if isinstance(definition, FragmentDefinitionNode)
+        }
+        # A fragment that is being counted has no end yet: one that spreads itself is too large.
+        self._counts: dict[str, int] = {}
+
+    def count(self, selections: SelectionSetNode | None) -> int:
+        total = 0
+        for selection in selections.selections if selections else ():
+            if isinstance(selection, FieldNode):
+                total += 1 + self.count(selection.selection_set)
+            elif isinstance(selection, InlineFragmentNode):
+                total += self.count(selection.selection_set)
+            elif isinstance(selection, FragmentSpreadNode):
+                total += self._count_fragment(selection.name.value)
+        return total
+
+    def _count_fragment(self, name: str) -> int:
+        fragment = self._fragments.get(name)
+        if fragment is None:
+            raise GraphQLError(f"there is no fragment {name}")
+        if name not in self._counts:
+            self._counts[name] = MAX_FIELDS + 1
+            self._counts[name] = self.count(fragment.selection_set)
+        return self._counts[name]
