@@ -454,6 +454,6 @@ def _resets(now: datetime, unit: RateUnit) -> datetime:
 def _exceeded(quota: Quota, neuron: Neuron, at: datetime | None) -> QuotaExceededError:
     what = f"neuron {neuron.name}" if quota.neuron_id is not None else f"{quota.base_config}"
     when = f"; it opens again at {at:%Y-%m-%d %H:%M:%S} UTC" if at else ""
-    return QuotaExceededError(
-        f"the quota of {quota.max_jobs} a {quota.unit.value} for {what} is used up{when}", retry_after=at
-    )
+    # The size of the instance's budget is not for its tenants.
+    size = "" if quota.organization_id is None else f" of {quota.max_jobs} a {quota.unit.value}"
+    return QuotaExceededError(f"the quota{size} for {what} is used up{when}", retry_after=at)

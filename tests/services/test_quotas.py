@@ -349,3 +349,13 @@ def test_calendar_windows_are_those_of_utc(unit: RateUnit, start: str, end: str)
     begun = quotas.window_start(datetime(2026, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), unit)
     assert begun.isoformat() == start
     assert quotas.window_end(begun, unit).isoformat() == end
+
+
+async def test_a_tenant_does_not_learn_the_size_of_the_instances_budget(
+    resources: Resources, world: World
+) -> None:
+    await _limit(resources, world.superadmin, RateUnit.MONTH, max_jobs=2, base_config="Echo")
+    analyst = world.alpha.principals[Role.ANALYZE]
+    done = await submit(resources, analyst, JobRequest(addresses(3), ["Echo_1_0"]))
+    message = done[2].error.message if done[2].error else ""
+    assert message.startswith("the quota for Echo is used up; it opens again at ")
