@@ -1,7 +1,6 @@
 """The bus: hints over Redis that an organization's event log has grown. What happened stands in Postgres."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -54,5 +53,4 @@ async def subscribe(redis: Redis, channel: str) -> AsyncIterator[bytes | None]:
                         yield message["data"]
         except (RedisError, OSError) as error:
             log.warning("bus.listen_failed", error=type(error).__name__)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)

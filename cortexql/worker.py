@@ -155,11 +155,11 @@ async def _serve(
     try:
         with contextlib.suppress(asyncio.CancelledError):
             await worker.async_run()
-        await worker.close()
     finally:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+    await worker.close()
 
 
 async def _sweep_often(context: ExecutionContext, executor: Executor) -> None:
