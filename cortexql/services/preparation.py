@@ -69,18 +69,14 @@ async def prepare(tx: Transaction, job: Job, context: ExecutionContext) -> Prepa
     if not found:
         raise UnrunnableError(f"{job.type.value} {job.neuron_name} was disabled while the job waited")
     (configured,) = found
-    neuron = configured.neuron
+    neuron, settings = configured.neuron, context.settings
     try:
         secrets = configured.secrets(context.cipher)
-    except SecretLostError as error:
-        raise UnrunnableError(str(error)) from error
-    settings = context.settings
-    timeout = neuron.job_timeout or settings.job_timeout
-    try:
         outside = await network.of(tx, context.cipher, job.organization_id)
         image = await images.wanted(tx, neuron, settings, context.cipher)
     except SecretLostError as error:
         raise UnrunnableError(str(error)) from error
+    timeout = neuron.job_timeout or settings.job_timeout
     values = configured.values(secrets)
     _add_proxies(values, outside)
     config = configuration.for_run(

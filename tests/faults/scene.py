@@ -72,17 +72,6 @@ class Scene:
         await self.until_some("SELECT name FROM worker WHERE name LIKE '%:' || $1 || ':%'", f"{program.pid}")
         return program
 
-    async def web(self) -> tuple[Program, str]:
-        """Start a web server, and return it with its address once it is ready."""
-        program = await self._start([str(CORTEXQL), "web", "--port", "0"], {})
-
-        async def ready() -> str | None:
-            return next(
-                (line.split()[-1] for line in program.said().splitlines() if "ready at" in line), None
-            )
-
-        return program, await eventually(ready)
-
     async def analyze(self, count: int = 1, **parameters: Any) -> list[int]:
         """Submit so many different observables to Trace, and return the answered jobs."""
         texts = [ObservableRequest("other", f"{self._number()}") for _ in range(count)]
