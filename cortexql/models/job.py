@@ -73,6 +73,15 @@ class Job(SQLModel, table=True):
     __table_args__ = (
         # The claim: by priority, fair tag, age. A job that waits for its quota's window is held back.
         Index("job_claim", "priority", "tag", "id", postgresql_where="status = 'waiting' AND NOT held"),
+        # The first of each neuron's, where the first of all may not run.
+        Index(
+            "job_lane",
+            "worker_id",
+            "priority",
+            "tag",
+            "id",
+            postgresql_where="status = 'waiting' AND NOT held",
+        ),
         Index("job_tag", "organization_id", "priority", "tag", "id", postgresql_where="status = 'waiting'"),
         Index("job_held", "not_before", postgresql_where="status = 'waiting' AND held"),
         Index("job_running", "organization_id", "neuron_id", postgresql_where="status = 'in_progress'"),

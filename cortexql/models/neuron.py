@@ -9,6 +9,7 @@ from sqlmodel import Field, Relationship, SQLModel
 
 from cortexql.models import columns
 from cortexql.models.definition import Definition, NeuronType
+from cortexql.models.organization import Organization
 
 
 class Neuron(SQLModel, table=True):
@@ -35,10 +36,13 @@ class Neuron(SQLModel, table=True):
     data_types: list[str] | None = Field(default=None, sa_type=ARRAY(String(128)))
     job_timeout: timedelta | None = Field(default=None, sa_type=Interval)
     freshness: timedelta | None = Field(default=None, sa_type=Interval)
+    # How many of its jobs may run at once; None: any number.
+    max_concurrent_jobs: int | None = Field(default=None)
     enabled_by_id: int | None = columns.optional_reference("account.id", index=False)
     enabled_at: datetime = columns.created_now()
 
     definition: Definition = Relationship(sa_relationship_kwargs={"lazy": "raise"})
+    organization: Organization = Relationship(sa_relationship_kwargs={"lazy": "raise"})
 
 
 class SharedConfig(SQLModel, table=True):

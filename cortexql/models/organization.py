@@ -1,9 +1,9 @@
 """Organizations: the tenants."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import BigInteger
+from sqlalchemy import BigInteger, Interval
 from sqlmodel import Field, SQLModel
 
 from cortexql.models import columns
@@ -22,4 +22,7 @@ class Organization(SQLModel, table=True):
     description: str = Field(default="")
     status: OrganizationStatus = columns.enum(OrganizationStatus, default=OrganizationStatus.ACTIVE)
     event_seq: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
+    # How many of its jobs may run at once, and how old a report may be where a neuron says nothing of it.
+    max_concurrent_jobs: int | None = Field(default=None)
+    freshness: timedelta | None = Field(default=None, sa_type=Interval)
     created_at: datetime = columns.created_now()

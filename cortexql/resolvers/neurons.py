@@ -120,6 +120,7 @@ class NeuronMutations:
             configuration={**to_object(input.configuration, "configuration"), **levels},
             job_timeout=input.job_timeout,
             freshness=input.freshness,
+            max_concurrent_jobs=input.max_concurrent_jobs,
             organization=input.organization,
             container=container_settings(input.container),
         )
@@ -141,6 +142,7 @@ class NeuronMutations:
             data_types=input.data_types,
             job_timeout=input.job_timeout,
             freshness=input.freshness,
+            max_concurrent_jobs=input.max_concurrent_jobs,
             container=container_settings(input.container),
         )
         async with info.context.open() as tx:

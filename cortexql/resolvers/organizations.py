@@ -90,7 +90,9 @@ class OrganizationMutations:
     async def update_organization(
         self, info: Info, input: Annotated[UpdateOrganizationInput, given]
     ) -> payloads.OrganizationPayload:
-        change = organizations.OrganizationChange(input.description, input.status)
+        change = organizations.OrganizationChange(
+            input.description, input.status, input.freshness, input.max_concurrent_jobs
+        )
         async with info.context.open() as tx:
             row = await organizations.update(tx, input.name, change)
         return payloads.OrganizationPayload(organization=Organization.of(row))

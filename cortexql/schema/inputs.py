@@ -169,6 +169,12 @@ class UpdateOrganizationInput:
     name: str = strawberry.field(description="Which one.")
     description: str | None = strawberry.field(default=None, description="What it is.")
     status: OrganizationStatus | None = strawberry.field(default=None, description="Lock or unlock it.")
+    freshness: Duration | None = strawberry.field(
+        default=None, description="How old a report may be where a neuron says nothing of it."
+    )
+    max_concurrent_jobs: int | None = strawberry.field(
+        default=None, description="How many of its jobs may run at once; 0: any number."
+    )
 
 
 @strawberry.input(
@@ -256,6 +262,9 @@ class EnableNeuronInput:
     )
     job_timeout: Duration | None = strawberry.field(default=None, description="How long a job may run.")
     freshness: Duration | None = strawberry.field(default=None, description="How old a report may be.")
+    max_concurrent_jobs: int = strawberry.field(
+        default=0, description="How many of its jobs may run at once; 0: any number."
+    )
     container: ContainerInput | None = strawberry.field(
         default=None, description="How its containers are made."
     )
@@ -283,6 +292,9 @@ class UpdateNeuronInput:
     )
     job_timeout: Duration | None = strawberry.field(default=None, description="How long a job may run.")
     freshness: Duration | None = strawberry.field(default=None, description="How old a report may be.")
+    max_concurrent_jobs: int | None = strawberry.field(
+        default=None, description="How many of its jobs may run at once; 0: any number."
+    )
     container: ContainerInput | None = strawberry.field(
         default=None, description="How its containers are made."
     )

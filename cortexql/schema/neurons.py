@@ -1,7 +1,7 @@
 """Definitions and neurons."""
 
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
@@ -219,8 +219,11 @@ class Neuron(Node):
 
     @strawberry.field(description="How old a report may be and still answer the same question again.")
     def freshness(self, info: Info) -> Duration:
-        own: timedelta | None = self.row.freshness
-        return Duration(info.context.resources.settings.freshness if own is None else own)
+        return Duration(neurons.freshness(self.row, info.context.resources.settings))
+
+    @strawberry.field(description="How many of its jobs may run at once; null: any number.")
+    def max_concurrent_jobs(self) -> int | None:
+        return self.row.max_concurrent_jobs  # type: ignore[no-any-return]
 
     @strawberry.field(description="How its containers are made; for orgadmins, else null.")
     def container(self, info: Info) -> Container | None:

@@ -13,6 +13,7 @@ from cortexql.schema.context import Info
 from cortexql.schema.enums import OrganizationStatus, Role, UserStatus
 from cortexql.schema.ids import encode
 from cortexql.schema.node import Node
+from cortexql.schema.scalars import Duration
 from cortexql.services import neurons, quotas, users
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ class Organization(Node):
     description: str = strawberry.field(description="What it is.")
     status: OrganizationStatus = strawberry.field(description="Whether it may work.")
     created_at: datetime = strawberry.field(description="When it was created.")
+    freshness: Duration | None = strawberry.field(
+        description="How old a report may be where a neuron says nothing of it; null: as the instance says."
+    )
+    max_concurrent_jobs: int | None = strawberry.field(
+        description="How many of its jobs may run at once; null: any number."
+    )
     number: strawberry.Private[int]
 
     @classmethod
@@ -41,6 +48,8 @@ class Organization(Node):
             description=row.description,
             status=row.status,
             created_at=row.created_at,
+            freshness=None if row.freshness is None else Duration(row.freshness),
+            max_concurrent_jobs=row.max_concurrent_jobs,
             number=row.id,
         )
 

@@ -185,7 +185,7 @@ class Executor:
                 if time.monotonic() >= self._release_at:
                     await scheduling.release_due(tx)
                     self._release_at = time.monotonic() + _RELEASE_SECONDS
-                job = await scheduling.claim(tx, self._lease)
+                job = await scheduling.claim(tx, self._lease, self._context.runners)
                 if job is None:
                     return None
                 try:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ARRAY, Integer, Interval, cast, func, literal, or_, select
+from sqlalchemy import ARRAY, ColumnElement, Integer, Interval, cast, exists, func, literal, or_, select
 
-from cortexql.models import Job, JobStatus
+from cortexql.models import Image, Job, JobStatus
 from cortexql.services import ledger
 from cortexql.transaction import Transaction
 
@@ -55,7 +55,7 @@ async def find(tx: Transaction, wanted: Mapping[str, timedelta]) -> dict[str, An
     age = cast(literal(max(wanted.values())), Interval)
     answers = or_(
         ledger.status_in({JobStatus.WAITING, JobStatus.IN_PROGRESS}),
-        ledger.status_in({JobStatus.SUCCESS}) & (Job.ended_at > func.now() - age),
+        ledger.status_in({JobStatus.SUCCESS}) & (Job.ended_at > func.now() - age) & _of_present_image(),
     )
     query = select(Job, func.now() - Job.ended_at).where(Job.fingerprint.in_(wanted), answers)
     found: dict[str, Answer] = {}
@@ -63,3 +63,8 @@ async def find(tx: Transaction, wanted: Mapping[str, timedelta]) -> dict[str, An
         if job.fingerprint is not None and (since is None or since < wanted[job.fingerprint]):
             found[job.fingerprint] = Answer(job, since)
     return found
+
+
+def _of_present_image() -> ColumnElement[bool]:
+    """Return the condition that no newer image has come: the one that made the report is what an engine has."""
+    return Job.image_digest.is_(None) | exists().where(Image.digest == Job.image_digest)

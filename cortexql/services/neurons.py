@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import ARRAY, ColumnElement, Select, String, and_, any_, delete, func, literal, or_, select
 from sqlalchemy.orm import contains_eager
-from sqlalchemy.sql.base import ExecutableOption
 
 from cortexql import duration
 from cortexql.catalog.definition import ParsedItem
@@ -19,6 +18,7 @@ from cortexql.principal import Permission
 from cortexql.secrets import Cipher
 from cortexql.services import configuration, containers, definitions, organizations, page, text
 from cortexql.services.configuration import GLOBAL
+from cortexql.settings import Settings
 from cortexql.transaction import Transaction
 
 _BY_NAME = page.Keyset("neurons", (Neuron.name, Neuron.id))
@@ -33,6 +33,7 @@ class NewNeuron:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     job_timeout: timedelta | None = None
     freshness: timedelta | None = None
+    max_concurrent_jobs: int = 0
     organization: str | None = None
     data_types: Sequence[str] | None = None
     container: Mapping[str, Any] = field(default_factory=dict)
@@ -52,6 +53,8 @@ class NeuronChange:
     data_types: Sequence[str] | None = None
     job_timeout: timedelta | None = None
     freshness: timedelta | None = None
+    # 0: any number.
+    max_concurrent_jobs: int | None = None
     container: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -116,9 +119,10 @@ async def enable(tx: Transaction, new: NewNeuron, cipher: Cipher) -> Neuron:
         data_types=_data_types(new.data_types),
         job_timeout=_positive(new.job_timeout) or _minutes(values.plain, "jobTimeout") or None,
         freshness=new.freshness if new.freshness is not None else _minutes(values.plain, "jobCache"),
+        max_concurrent_jobs=organizations.to_limit(new.max_concurrent_jobs),
         enabled_by_id=tx.principal.user_id,
     )
-    neuron.definition = definition
+    neuron.definition, neuron.organization = definition, organization
     neuron.container = containers.change(neuron, new.container, tx.principal)
     await _check_required(tx, neuron)
     tx.session.add(neuron)
@@ -146,6 +150,8 @@ async def update(tx: Transaction, neuron_id: int, change: NeuronChange, cipher: 
         neuron.data_types = _data_types(change.data_types)
     neuron.container = containers.change(neuron, change.container, tx.principal)
     _change_times(neuron, change)
+    if change.max_concurrent_jobs is not None:
+        neuron.max_concurrent_jobs = organizations.to_limit(change.max_concurrent_jobs)
     await _check_required(tx, neuron)
     await tx.flush()
     return neuron
@@ -176,7 +182,7 @@ async def disable(tx: Transaction, neuron_id: int) -> Neuron:
 
 async def get(tx: Transaction, neuron_id: int) -> Neuron:
     """Return a visible neuron with its definition, or raise NotFoundError."""
-    neuron = (await tx.session.scalars(_query().where(Neuron.id == neuron_id))).one_or_none()
+    neuron = (await tx.session.scalars(select_neurons().where(Neuron.id == neuron_id))).one_or_none()
     if neuron is None:
         raise NotFoundError("there is no such neuron")
     return neuron
@@ -187,7 +193,7 @@ async def find(
 ) -> Neuron | None:
     """Return a neuron by name: of the caller's own organization, unless another one is given."""
     owner = organization_id if organization_id is not None else tx.principal.organization_id
-    query = _query().where(Neuron.type == kind, Neuron.name == name, Neuron.organization_id == owner)
+    query = select_neurons().where(Neuron.type == kind, Neuron.name == name, Neuron.organization_id == owner)
     return (await tx.session.scalars(query)).one_or_none()
 
 
@@ -209,7 +215,7 @@ async def list_page(
     """Page through an organization's neurons by name."""
     tx.principal.require(Permission.READ)
     owner = organization_id if organization_id is not None else tx.principal.organization_id
-    query = _query().where(Neuron.type == kind, Neuron.organization_id == owner)
+    query = select_neurons().where(Neuron.type == kind, Neuron.organization_id == owner)
     if data_type is not None:
         query = query.where(takes(data_type))
     if name is not None:
@@ -219,12 +225,12 @@ async def list_page(
 
 async def list_by_id(tx: Transaction, ids: Sequence[int]) -> Sequence[Neuron]:
     """Return the visible neurons among some."""
-    return (await tx.session.scalars(_query().where(Neuron.id.in_(ids)))).all()
+    return (await tx.session.scalars(select_neurons().where(Neuron.id.in_(ids)))).all()
 
 
 async def list_by_definition(tx: Transaction, definition_pks: Sequence[int]) -> Sequence[Neuron]:
     """Return the neurons of the caller's organization that were enabled from some definitions."""
-    own = _query().where(Neuron.organization_id == tx.principal.organization_id)
+    own = select_neurons().where(Neuron.organization_id == tx.principal.organization_id)
     return (await tx.session.scalars(own.where(Neuron.definition_pk.in_(definition_pks)))).all()
 
 
@@ -258,6 +264,14 @@ def data_types(neuron: Neuron) -> list[str]:
     return neuron.definition.data_types if neuron.data_types is None else neuron.data_types
 
 
+def freshness(neuron: Neuron, settings: Settings) -> timedelta:
+    """Return how old a report may be and still answer: the neuron's own, its organization's, the instance's."""
+    for age in (neuron.freshness, neuron.organization.freshness):
+        if age is not None:
+            return age
+    return settings.freshness
+
+
 def worker_id(organization: str, name: str, kind: NeuronType) -> str:
     """Return Cortex's id of a worker, which TheHive stores."""
     return hashlib.md5(f"{organization}_{name}_{kind.value}".encode(), usedforsecurity=False).hexdigest()
@@ -283,13 +297,10 @@ def merge(
     return merged, {**kept, **_encrypt(values.secret, cipher)}
 
 
-def with_definition() -> ExecutableOption:
-    """Return the option that loads the joined definition along with a neuron."""
-    return contains_eager(Neuron.definition)
-
-
-def _query() -> Select[tuple[Neuron]]:
-    return select(Neuron).join(Neuron.definition).options(with_definition())
+def select_neurons() -> Select[tuple[Neuron]]:
+    """Return the query of neurons, each with its definition and its organization."""
+    joined = select(Neuron).join(Neuron.definition).join(Neuron.organization)
+    return joined.options(contains_eager(Neuron.definition), contains_eager(Neuron.organization))
 
 
 async def _upgrade(tx: Transaction, neuron: Neuron, definition_id: str) -> None:

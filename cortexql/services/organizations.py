@@ -1,6 +1,7 @@
 """Organizations: create, change, lock."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import select
 
@@ -12,6 +13,7 @@ from cortexql.transaction import Transaction
 
 # The organization of those who run the instance; it has no tenant's work and cannot be locked.
 FIRST = "cortex"
+_MAX_LIMIT = 1_000_000
 _BY_NAME = page.Keyset("organizations", (Organization.name,))
 
 
@@ -21,6 +23,9 @@ class OrganizationChange:
 
     description: str | None = None
     status: OrganizationStatus | None = None
+    freshness: timedelta | None = None
+    # 0: any number.
+    max_concurrent_jobs: int | None = None
 
 
 async def create(tx: Transaction, name: str, description: str) -> Organization:
@@ -55,10 +60,21 @@ async def update(tx: Transaction, name: str, change: OrganizationChange) -> Orga
         organization.description = text.check(change.description, "description", longest=4096, empty=True)
     if change.status is not None:
         organization.status = change.status
+    if change.freshness is not None:
+        organization.freshness = change.freshness
+    if change.max_concurrent_jobs is not None:
+        organization.max_concurrent_jobs = to_limit(change.max_concurrent_jobs)
     await tx.flush()
     if organization.status is OrganizationStatus.ACTIVE:
         tx.wake()
     return organization
+
+
+def to_limit(number: int) -> int | None:
+    """Return a limit of concurrent jobs as it is stored: 0 is none."""
+    if not 0 <= number < _MAX_LIMIT:
+        raise InvalidInputError(f"a limit is 0 (none) to {_MAX_LIMIT - 1}", field=("maxConcurrentJobs",))
+    return number or None
 
 
 async def get(tx: Transaction, name: str) -> Organization:

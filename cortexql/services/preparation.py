@@ -79,9 +79,7 @@ async def prepare(tx: Transaction, job: Job, context: ExecutionContext) -> Prepa
     timeout = neuron.job_timeout or settings.job_timeout
     values = configured.values(secrets)
     _add_proxies(values, outside)
-    config = configuration.for_run(
-        values, timeout=timeout, freshness=_or(neuron.freshness, settings.freshness)
-    )
+    config = configuration.for_run(values, timeout=timeout, freshness=neurons.freshness(neuron, settings))
     return Preparation(
         spec=await _spec(tx, job, neuron, config, context, outside),
         timeout=timeout,
@@ -182,7 +180,3 @@ def _strings(values: Mapping[str, Any]) -> Sequence[str]:
     for value in values.values():
         found += [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
     return found
-
-
-def _or(value: timedelta | None, default: timedelta) -> timedelta:
-    return default if value is None else value

@@ -5,13 +5,13 @@ the organization's last waiting job, but never before the first waiting one. So 
 interleave with another's one.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Interval, cast, func, select, update
+from sqlalchemy import ARRAY, BigInteger, Interval, String, cast, func, select, update
 
-from cortexql.models import Job, JobStatus, Organization, OrganizationStatus
+from cortexql.models import Job, JobStatus, Priority, RunnerKind
 from cortexql.services import ledger
 from cortexql.transaction import Transaction
 
@@ -27,20 +27,20 @@ class Lease:
     length: timedelta
 
 
-async def claim(tx: Transaction, lease: Lease) -> Job | None:
-    """Give the next job to a worker, or return None: nothing is due."""
-    next_job = (
-        select(Job.id)
-        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(False), _of_active_organization())
-        .order_by(Job.priority, Job.tag, Job.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
+async def claim(tx: Transaction, lease: Lease, runners: Iterable[RunnerKind]) -> Job | None:
+    """Give the next job to a worker with these runners, or return None: nothing is due.
+
+    Passed over are jobs of a locked organization, those at a limit of concurrent jobs, and those that only another
+    worker's runners can run. The database chooses: see the migration of the claim.
+    """
+    kinds = cast([kind.value for kind in runners], ARRAY(String))
+    job_id = (await tx.session.scalars(select(func.next_job(kinds)))).one()
+    if job_id is None:
+        return None
     jobs = await ledger.move(
         tx,
         JobStatus.IN_PROGRESS,
-        Job.id == next_job,
+        Job.id == job_id,
         ledger.Cause(lease.owner),
         {
             "attempts": Job.attempts + 1,
@@ -62,6 +62,13 @@ async def release_due(tx: Transaction) -> None:
     )
     statement = update(Job).where(Job.id.in_(due)).values(held=False)
     await tx.session.execute(statement.execution_options(synchronize_session=False))
+
+
+async def raise_priority(tx: Transaction, job_ids: Collection[int], priority: Priority) -> None:
+    """Have waiting jobs wait among those of a higher priority: somebody asks for them now."""
+    waiting = ledger.status_in({JobStatus.WAITING}) & Job.id.in_(job_ids) & (Job.priority > priority)
+    statement = update(Job).where(waiting).values(priority=priority)
+    await tx.session.execute(statement.execution_options(synchronize_session="fetch"))
 
 
 async def renew(tx: Transaction, lease: Lease, job_ids: Collection[int]) -> dict[int, int]:
@@ -90,12 +97,9 @@ async def positions(tx: Transaction, job_ids: Sequence[int]) -> dict[int, tuple[
 
 
 async def count_due(tx: Transaction) -> int:
-    """Return how many jobs a worker could claim now, counted to 100."""
+    """Return how many jobs wait for a worker, counted to 100; some of them may have to wait for more than that."""
     due = (
-        select(Job.id)
-        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(False), _of_active_organization())
-        .limit(100)
-        .subquery()
+        select(Job.id).where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(False)).limit(100).subquery()
     )
     return (await tx.session.scalars(select(func.count()).select_from(due))).one()
 
@@ -106,8 +110,3 @@ async def lost(tx: Transaction) -> Sequence[Job]:
     # By organization: the numbering of events locks them in the order of the events.
     query = query.order_by(Job.organization_id, Job.id).limit(100)
     return (await tx.session.scalars(query.with_for_update(skip_locked=True))).all()
-
-
-def _of_active_organization() -> ColumnElement[bool]:
-    locked = select(Organization.id).where(Organization.status == OrganizationStatus.LOCKED)
-    return Job.organization_id.not_in(locked)

@@ -82,7 +82,7 @@ async def find_jobs(tx: Transaction, search: Search, *, deleted: bool = False) -
 async def find_neurons(tx: Transaction, kind: NeuronType, search: Search) -> Found[Neuron]:
     """Find neurons of the caller's own organization, by name, with their definitions."""
     tx.principal.require(Permission.READ)
-    query = select(Neuron).join(Neuron.definition).options(neurons.with_definition())
+    query = neurons.select_neurons()
     query = query.join(Organization, Organization.id == Neuron.organization_id)
     query = query.where(Neuron.type == kind, Neuron.organization_id == tx.principal.organization_id)
     return await _find(tx, query, _NEURONS, search, [Neuron.name.asc(), Neuron.id.asc()])

@@ -35,7 +35,17 @@ from cortexql.models import (
     RunnerKind,
 )
 from cortexql.principal import Permission
-from cortexql.services import configuration, freshness, ledger, neurons, observables, quotas, text, workers
+from cortexql.services import (
+    configuration,
+    freshness,
+    ledger,
+    neurons,
+    observables,
+    quotas,
+    scheduling,
+    text,
+    workers,
+)
 from cortexql.services.observables import ObservableKey
 from cortexql.settings import Settings
 from cortexql.transaction import Transaction
@@ -185,8 +195,8 @@ class _Batch:
 
     async def _find_neurons(self) -> list[tuple[str, neurons.Configured | CortexError]]:
         wanted = self.request.neurons
-        query = select(Neuron).join(Neuron.definition).where(Neuron.organization_id == self.organization_id)
-        query = query.where(Neuron.type == self.request.type).options(neurons.with_definition())
+        query = neurons.select_neurons().where(Neuron.organization_id == self.organization_id)
+        query = query.where(Neuron.type == self.request.type)
         if wanted is not None:
             ids = [ref for ref in wanted if isinstance(ref, int)]
             names = [ref for ref in wanted if isinstance(ref, str)]
@@ -294,6 +304,9 @@ class _Batch:
                 submission = question.submission
                 submission.job, submission.report_age = answer.job, answer.age
                 submission.outcome = Outcome.JOINED if answer.age is None else Outcome.FRESH
+        joined = [s.job.id for q in questions if (s := q.submission).job and s.outcome is Outcome.JOINED]
+        if joined:
+            await scheduling.raise_priority(self.tx, joined, self.request.priority)
 
     async def _answer_repeated(self, questions: Sequence[_Question]) -> None:
         if not questions:
@@ -393,10 +406,9 @@ class _Batch:
         )
 
     def _max_age(self, neuron: Neuron) -> timedelta:
-        for age in (self.request.max_age, neuron.freshness):
-            if age is not None:
-                return age
-        return self.settings.freshness
+        if self.request.max_age is not None:
+            return self.request.max_age
+        return neurons.freshness(neuron, self.settings)
 
 
 def _is_open(question: _Question) -> bool:

@@ -91,7 +91,9 @@ async def test_cancel_destroys_the_run(
 async def _lose(resources: Resources, owner: str) -> None:
     """Claim as a worker that dies at once."""
     async with resources.transactions(system(owner)) as tx:
-        assert await scheduling.claim(tx, scheduling.Lease(owner, timedelta(seconds=30))) is not None
+        assert (
+            await scheduling.claim(tx, scheduling.Lease(owner, timedelta(seconds=30)), RunnerKind) is not None
+        )
         await tx.session.execute(update(Job).values(lease_until=func.now() - timedelta(seconds=1)))
 
 

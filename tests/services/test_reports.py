@@ -13,7 +13,17 @@ from sqlalchemy import func, select
 from cortexql import attachments
 from cortexql.attachments import Content
 from cortexql.errors import NotFoundError
-from cortexql.models import Artifact, Attachment, AttachmentChunk, Job, JobStage, JobStatus, Level, Report
+from cortexql.models import (
+    Artifact,
+    Attachment,
+    AttachmentChunk,
+    Job,
+    JobStage,
+    JobStatus,
+    Level,
+    Report,
+    RunnerKind,
+)
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.runner.report import ParsedArtifact, ParsedReport, ParsedTaxonomy
@@ -171,7 +181,7 @@ async def test_a_line_that_comes_after_the_deletion_is_not_kept(resources: Resou
     analyst = world.alpha.principals[Role.ANALYZE]
     job_id = await submit_echo(resources, world.alpha)
     async with resources.transactions(TEST) as tx:
-        job = await scheduling.claim(tx, scheduling.Lease("worker", timedelta(seconds=30)))
+        job = await scheduling.claim(tx, scheduling.Lease("worker", timedelta(seconds=30)), RunnerKind)
     assert job is not None
     async with resources.transactions(analyst) as tx:
         await jobs.delete_job(tx, job_id)
@@ -186,7 +196,7 @@ async def test_a_line_that_comes_after_the_deletion_is_not_kept(resources: Resou
 async def test_an_end_waits_for_the_lines_before_it(resources: Resources, world: World) -> None:
     job_id = await submit_echo(resources, world.alpha)
     async with resources.transactions(TEST) as tx:
-        job = await scheduling.claim(tx, scheduling.Lease("worker", timedelta(seconds=30)))
+        job = await scheduling.claim(tx, scheduling.Lease("worker", timedelta(seconds=30)), RunnerKind)
     assert job is not None
 
     async def cancel() -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import func, insert, inspect, select, true, update
 
-from cortexql.models import Job, JobStatus, OrganizationStatus, Priority, QuotaPacing, RateUnit
+from cortexql.models import Job, JobStatus, OrganizationStatus, Priority, QuotaPacing, RateUnit, RunnerKind
 from cortexql.principal import Principal, Role
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
@@ -40,7 +40,7 @@ async def _claim(resources: Resources, count: int = 1) -> list[int | None]:
     claimed: list[int | None] = []
     for _ in range(count):
         async with resources.transactions(TEST) as tx:
-            job = await scheduling.claim(tx, LEASE)
+            job = await scheduling.claim(tx, LEASE, RunnerKind)
         claimed.append(job.id if job else None)
     return claimed
 
@@ -145,7 +145,7 @@ async def test_a_lease_is_renewed_only_for_what_really_runs(
     # As after a claim whose commit the worker never heard of: the job is its own, but nothing runs it.
     job_id = await submit_echo(resources, world.alpha)
     async with resources.transactions(TEST) as tx:
-        await scheduling.claim(tx, Lease("test-worker", timedelta(seconds=5)))
+        await scheduling.claim(tx, Lease("test-worker", timedelta(seconds=5)), RunnerKind)
     until = (await get_job(resources, job_id)).lease_until
     await submit_echo(resources, world.beta, sleep=0.5)
     beating = asyncio.create_task(executor.heartbeat())
