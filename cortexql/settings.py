@@ -6,9 +6,9 @@ import secrets as random
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cortexql import bundle, duration
@@ -38,6 +38,22 @@ Runners = Annotated[tuple[Literal["docker", "process"], ...], NoDecode, BeforeVa
 DatabaseUrl = Annotated[str, _with_scheme("postgresql", "postgres")]
 RedisUrl = Annotated[str, _with_scheme("redis", "rediss", "unix")]
 _NONE, _SECOND = timedelta(0), timedelta(seconds=1)
+
+
+class GroupRule(BaseModel):
+    """What a group of an outside provider gives: roles in an organization; the group `*` is everybody's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    group: str = Field(min_length=1)
+    organization: str = Field(min_length=1)
+    roles: tuple[Literal["superadmin", "orgadmin", "analyze", "read"], ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _superadmins_belong_to_the_instance(self) -> Self:
+        if "superadmin" in self.roles and self.organization != "cortex":
+            raise ValueError("a superadmin belongs to organization cortex")
+        return self
 
 
 def _default_data_dir() -> Path:
@@ -96,6 +112,15 @@ class Settings(BaseSettings):
     login_failures: int = Field(10, gt=0, description="failed sign-ins before a login has to wait")
     login_lockout: Duration = Field(timedelta(minutes=15), description="how long it has to wait")
     basic_auth: bool = Field(True, description="whether login and password do on every request")
+    auth_create_users: bool = Field(
+        False, description="whether whom an outside provider vouches for gets a user where there is none"
+    )
+    auth_update_roles: bool = Field(
+        True, description="whether a user gets the roles that its groups give, each time it signs in"
+    )
+    auth_groups: tuple[GroupRule, ...] = Field(
+        (), description="JSON: what groups of outside providers give: [{group, organization, roles}, …]"
+    )
     public_url: str = Field("", description="for links, OIDC redirects, cookies; default: from the request")
     max_upload_bytes: int = Field(128 * 2**20, gt=0, description="largest file that may be submitted")
     max_report_bytes: int = Field(64 * 2**20, gt=0, description="largest output.json that is stored")

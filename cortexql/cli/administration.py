@@ -18,6 +18,7 @@ from cortexql.services import (
     api_keys,
     configuration,
     definitions,
+    identities,
     neurons,
     organizations,
     page,
@@ -137,6 +138,22 @@ def renew_key(login: Login, data_dir: DataDir = None) -> None:
     """Print a new API key for a user; the one before stops working."""
     issued = _in_transaction(lambda tx, _: api_keys.renew(tx, login), data_dir)
     print(issued.key)
+
+
+@user_app.command("preview")
+def preview_user(
+    login: Login,
+    group: Annotated[
+        list[str] | None, typer.Option(help="A group that the provider would tell of; again for several.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Say what a login would become if an outside provider vouched for it now; nothing is changed."""
+    identity = identities.Identity("preview", login, groups=frozenset(group or ()))
+    decided = _in_transaction(
+        lambda tx, resources: identities.preview(tx, identity, resources.settings), data_dir
+    )
+    print(f"{decided.admission.value}: {decided.reason}")
 
 
 @catalog_app.command("refresh")

@@ -21,9 +21,11 @@ from cortexql.models import (
 from cortexql.principal import Role
 from cortexql.services.definitions import ChangeKind as CatalogChangeKind
 from cortexql.services.health import Status as HealthStatus
+from cortexql.services.identities import Admission
 from cortexql.services.submission import Outcome
 
 __all__ = [
+    "Admission",
     "CatalogChangeKind",
     "Direction",
     "ErrorCode",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 strawberry.enum(Role, description="What a user may do.")
+strawberry.enum(Admission, description="What signing in does for somebody whom a provider vouches for.")
 strawberry.enum(ErrorCode, description="Why something was refused.")
 strawberry.enum(UserStatus, description="Whether a user may come in.")
 strawberry.enum(OrganizationStatus, description="Whether an organization may work.")
