@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from sqlalchemy import text
 
-from cortexql import embedded, migrate
+from cortexql import embedded, log, migrate
 from cortexql.app import create_app
 from cortexql.models import Neuron, RunnerKind
 from cortexql.principal import Principal, Role, system
@@ -22,6 +22,12 @@ from cortexql.settings import Settings
 
 pytest_plugins = ["tests.parts.fixtures"]
 SHELL = system("test")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet() -> None:
+    """Log as the application does, warnings only."""
+    log.configure("warning")
 
 
 @pytest.fixture(scope="session")

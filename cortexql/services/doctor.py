@@ -21,6 +21,7 @@ from alembic.script import ScriptDirectory
 from docker.errors import APIError, DockerException, NotFound
 from redis.asyncio import Redis
 from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import insert
 
 from cortexql import migrate
 from cortexql.models import Definition, HealthCheck, ImagePolicy, Neuron, Proxy, Registry, SharedConfig
@@ -87,12 +88,21 @@ async def examine(patient: Patient) -> list[Component]:
 
 
 async def record(transactions: Transactions, parts: Sequence[Component]) -> None:
-    """Keep what was found, for health."""
+    """Keep what was found, for health; of two workers that look at once, the last one's stays."""
+    rows = [
+        {
+            "name": part.name,
+            "kind": part.kind,
+            "status": part.status.value,
+            "message": part.message,
+            "checked_at": part.checked_at,
+        }
+        for part in sorted(parts, key=lambda part: part.name)
+    ]
+    statement = insert(HealthCheck)
+    found = {name: statement.excluded[name] for name in ("kind", "status", "message", "checked_at")}
     async with transactions(_DOCTOR) as tx:
-        for part in parts:
-            row = await tx.session.get(HealthCheck, part.name) or HealthCheck(name=part.name, kind=part.kind)
-            row.status, row.message, row.checked_at = part.status.value, part.message, part.checked_at
-            tx.session.add(row)
+        await tx.session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=found), rows)
 
 
 async def _look(name: str, kind: str, check: _Check, patient: Patient) -> Component:

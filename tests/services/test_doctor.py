@@ -1,5 +1,6 @@
 """The doctor: seeded faults, each found and named with its mend; and a healthy instance, which has none."""
 
+import asyncio
 import shutil
 import socket
 import subprocess
@@ -77,6 +78,12 @@ async def test_a_healthy_instance_has_no_fault_and_health_shows_what_was_found(p
     async with patient.transactions(TEST) as tx:
         shown = {part.name for part in await health.check(tx, patient.redis.ping)}
     assert {part.name for part in parts} - {"workers"} <= shown
+
+
+async def test_workers_that_record_at_once_do_not_hinder_each_other(patient: Patient) -> None:
+    parts = await doctor.examine(patient)
+    await execute(patient, "DELETE FROM health_check")
+    await asyncio.gather(*[doctor.record(patient.transactions, each) for each in (parts, parts[::-1]) * 4])
 
 
 async def test_hosts_and_faults_are_for_superadmins(patient: Patient, world: World) -> None:

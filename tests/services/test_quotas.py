@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from cortexql.errors import CortexError, ErrorCode, QuotaExceededError
-from cortexql.models import Neuron, Quota, QuotaCharge, QuotaPacing, QuotaUse, RateUnit
+from cortexql.models import JobStatus, Neuron, Quota, QuotaCharge, QuotaPacing, QuotaUse, RateUnit
 from cortexql.principal import Principal, Role
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
@@ -24,6 +24,7 @@ from tests.services.steps import (
     count_rows,
     count_wakes,
     enable,
+    get_job,
     submit,
     submit_echo,
 )
@@ -191,6 +192,26 @@ async def test_a_burst_on_a_paced_budget_waits_for_its_window(
     # In no second that slides over them are more than four.
     assert all(b - a >= timedelta(seconds=1) for a, b in zip(charges, charges[4:], strict=False))
     assert second == charges[-1]
+
+
+async def test_a_burst_far_over_a_paced_budget_ends_without_a_failure(
+    resources: Resources, world: World, executor: Executor
+) -> None:
+    setting = {"max_jobs": 100, "base_config": "Echo", "pacing": QuotaPacing.QUEUE}
+    await _limit(resources, world.superadmin, RateUnit.SECOND, **setting)
+    request = JobRequest(addresses(300), ["Echo_1_0"])
+    done = await submit(resources, world.alpha.principals[Role.ANALYZE], request)
+    jobs = [item.job for item in done if item.job]
+    assert len(jobs) == 300
+    due = max(job.not_before for job in jobs if job.not_before)
+    ran = 0
+    while ran < 300:
+        ran += await executor.run_jobs()
+        await asyncio.sleep(0.05)
+    ended = [await get_job(resources, job.id) for job in jobs]
+    assert {job.status for job in ended} == {JobStatus.SUCCESS}
+    assert all(job.started_at >= job.not_before for job in ended if job.not_before and job.started_at)
+    assert due - min(job.created_at for job in ended) < timedelta(seconds=2.1)
 
 
 async def test_a_paced_month_goes_on_in_the_next(resources: Resources, world: World) -> None:
