@@ -8,8 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sansldap import LDAPFilter
 
 from cortexql import bundle, duration
 
@@ -33,8 +44,18 @@ def _with_scheme(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _check_filter(text: str) -> str:
+    LDAPFilter.from_string(text.replace("{dn}", "x").replace("{login}", "x"))
+    return text
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Runners = Annotated[tuple[Literal["docker", "process"], ...], NoDecode, BeforeValidator(_split)]
+Providers = Annotated[tuple[Literal["local", "ldap", "ad"], ...], NoDecode, BeforeValidator(_split)]
+DirectoryUrls = Annotated[
+    tuple[Annotated[str, _with_scheme("ldaps", "ldap")], ...], NoDecode, BeforeValidator(_split)
+]
+DirectoryFilter = Annotated[str, AfterValidator(_check_filter)]
 DatabaseUrl = Annotated[str, _with_scheme("postgresql", "postgres")]
 RedisUrl = Annotated[str, _with_scheme("redis", "rediss", "unix")]
 _NONE, _SECOND = timedelta(0), timedelta(seconds=1)
@@ -112,6 +133,35 @@ class Settings(BaseSettings):
     login_failures: int = Field(10, gt=0, description="failed sign-ins before a login has to wait")
     login_lockout: Duration = Field(timedelta(minutes=15), description="how long it has to wait")
     basic_auth: bool = Field(True, description="whether login and password do on every request")
+    ldap_urls: DirectoryUrls = Field((), description="ldaps://… and ldap://…, asked in this order")
+    ldap_start_tls: bool = Field(
+        True, description="whether ldap:// goes on encrypted before anything is told, for AD too"
+    )
+    ldap_timeout: Duration = Field(
+        timedelta(seconds=5), gt=_NONE, description="how long one server has for a sign-in, for AD too"
+    )
+    ldap_user_dn: str = Field(
+        "", description="bind as the user by this name, with {login}; empty: search for the user first"
+    )
+    ldap_bind_dn: str = Field("", description="who searches; empty: anonymous")
+    ldap_bind_password: SecretStr = Field(SecretStr(""), description="its password")
+    ldap_base_dn: str = Field("", description="where users are searched")
+    ldap_filter: DirectoryFilter = Field("(objectClass=*)", description="which entries are users")
+    ldap_login_attribute: str = Field("uid", min_length=1, description="attribute that is the login")
+    ldap_name_attribute: str = Field("cn", min_length=1, description="attribute that is the name to show")
+    ldap_group_base_dn: str = Field("", description="where groups are searched; empty: as users")
+    ldap_group_filter: DirectoryFilter = Field(
+        "(member={dn})", description="which groups a user is in, with {dn} or {login}"
+    )
+    ad_domain: str = Field("", description="DNS name of the Active Directory domain")
+    ad_netbios_name: str = Field("", description="its short name; empty: the first label of AD_DOMAIN")
+    ad_urls: DirectoryUrls = Field((), description="its domain controllers; empty: ldaps:// and AD_DOMAIN")
+    ad_login: Literal["sAMAccountName", "userPrincipalName"] = Field(
+        "sAMAccountName", description="attribute that is the login"
+    )
+    auth_providers: Providers = Field(
+        ("local",), min_length=1, description="who is asked about a login, in this order: local, ldap, ad"
+    )
     auth_create_users: bool = Field(
         False, description="whether whom an outside provider vouches for gets a user where there is none"
     )
@@ -134,6 +184,18 @@ class Settings(BaseSettings):
     docker_cpus: float = Field(1.0, gt=0, description="CPUs of a container")
     docker_pids: int = Field(256, gt=0, description="processes of a container")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
+
+    @field_validator("auth_providers")
+    @classmethod
+    def _are_configured(cls, names: tuple[str, ...], given: ValidationInfo) -> tuple[str, ...]:
+        needed = {"ldap": ("ldap_urls",), "ad": ("ad_domain",)}
+        for name in names:
+            for setting in needed.get(name, ()):
+                if not given.data.get(setting):
+                    raise ValueError(f"{name} needs CORTEXQL_{setting.upper()}")
+        if "ldap" in names and not (given.data.get("ldap_user_dn") or given.data.get("ldap_base_dn")):
+            raise ValueError("ldap needs CORTEXQL_LDAP_USER_DN or CORTEXQL_LDAP_BASE_DN")
+        return names
 
     @cached_property
     def jobs_dir(self) -> Path:

@@ -6,6 +6,7 @@ import binascii
 from starlette.requests import HTTPConnection
 
 from cortexql.auth import csrf, session
+from cortexql.auth.providers import password_providers
 from cortexql.errors import UnauthenticatedError
 from cortexql.principal import Principal
 from cortexql.resources import Resources
@@ -50,7 +51,9 @@ async def from_authorization(resources: Resources, connection: HTTPConnection, v
 
 def password_check(resources: Resources, connection: HTTPConnection) -> PasswordCheck:
     """Return what judges passwords that come over a connection."""
-    return PasswordCheck(resources.transactions, resources.settings, address_of(connection))
+    return PasswordCheck(
+        resources.transactions, resources.settings, address_of(connection), password_providers(resources)
+    )
 
 
 def address_of(connection: HTTPConnection) -> str:

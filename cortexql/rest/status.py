@@ -18,14 +18,16 @@ _ALERTS = {NeuronType.ANALYZER: "ObsoleteAnalyzers", NeuronType.RESPONDER: "Obso
 
 async def status(request: Request) -> Response:
     """Tell versions and capabilities, to everybody."""
-    del request
+    resources: Resources = request.app.state.resources
+    providers = resources.settings.auth_providers
+    passwords = ["changePassword", "setPassword"] if "local" in providers else []
     return JSONResponse(
         {
             "versions": {"Cortex": COMPATIBLE_VERSION, "CortexQL": __version__},
             "config": {
                 "protectDownloadsWith": zipped.PASSWORD,
-                "authType": ["key", "local"],
-                "capabilities": ["authByKey", "changePassword", "setPassword"],
+                "authType": ["key", *providers],
+                "capabilities": ["authByKey", *passwords],
                 "ssoAutoLogin": False,
             },
         }

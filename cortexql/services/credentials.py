@@ -1,6 +1,8 @@
 """Passwords and sessions become principals."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from sqlalchemy import select
 
@@ -14,33 +16,83 @@ from cortexql.transaction import Transactions
 AUTHENTICATION = system("authentication")
 
 
+class ProviderUnavailableError(UnauthenticatedError):
+    """A directory that may know this login does not answer; try again later."""
+
+
+class PasswordProvider(Protocol):
+    """Who knows passwords. As many guesses are under way at once as there are turns; the caller takes them.
+
+    `principal_of` returns who a login and password belong to, or None, in the same time for a login that is not
+    there. It raises ProviderUnavailableError where nobody can tell, and UnauthenticatedError for somebody whom it
+    knows and who stays out all the same.
+    """
+
+    turn: asyncio.Semaphore
+
+    async def principal_of(self, login: str, password: str) -> Principal | None: ...
+
+
+class LocalPasswords:
+    """The passwords of accounts."""
+
+    turn = passwords.turn
+
+    def __init__(self, transactions: Transactions) -> None:
+        """Take what opens transactions."""
+        self._transactions = transactions
+
+    async def principal_of(self, login: str, password: str) -> Principal | None:
+        """Return who a login and password belong to, or None."""
+        found = await self._find(login)
+        right = await passwords.matches(found[0].password_hash if found else None, password)
+        return to_principal(*found, credential="password") if right and found else None
+
+    async def _find(self, login: str) -> tuple[User, Organization] | None:
+        if not text.is_storable(login):
+            return None
+        query = select(User, Organization).join(Organization, Organization.id == User.organization_id)
+        known = query.where(User.login == users.to_login(login)[: users.MAX_LOGIN_CHARACTERS])
+        async with self._transactions(AUTHENTICATION) as tx:
+            row = (await tx.session.execute(known)).one_or_none()
+        return (row[0], row[1]) if row else None
+
+
 @dataclass(frozen=True, slots=True)
 class PasswordCheck:
-    """What a sign-in by password is judged with."""
+    """What a sign-in by password is judged with: who knows passwords, in order, and the lock-out for all of them."""
 
     transactions: Transactions
     settings: Settings
     address: str
+    providers: tuple[PasswordProvider, ...]
 
     async def principal_of(self, login: str, password: str) -> Principal:
-        """Return who a login and password belong to.
+        """Return who a login and password belong to: the first provider that knows both tells.
 
         Raises:
-            UnauthenticatedError: nobody, in the same time for a login that is not there.
+            UnauthenticatedError: nobody, in the same time for a login that is not there; or somebody who is locked, or
+                not admitted.
             RateLimitedError: the login or the address is locked out, whether or not they fit.
         """
         attempt = lockout.Attempt.of(users.to_login(login), self.address)
-        # In one turn: no more guesses are under way than pass the check before the first of them counts.
-        async with passwords.turn:
-            found = await self._find(attempt, login)
-            right = await passwords.matches(found[0].password_hash if found else None, password)
-            await self._count(attempt, right=right)
-        if not right or found is None:
-            raise UnauthenticatedError
-        return to_principal(*found, credential="password")
+        refusal = UnauthenticatedError()
+        for provider in self.providers:
+            # In a turn: few more guesses are under way than pass the check before the first of them counts.
+            async with provider.turn:
+                await self._check(attempt)
+                try:
+                    principal = await provider.principal_of(login, password)
+                except ProviderUnavailableError as error:
+                    principal, refusal = None, error
+                if principal is not None or provider is self.providers[-1]:
+                    await self._count(attempt, right=principal is not None)
+            if principal is not None:
+                return principal
+        raise refusal
 
     async def is_own(self, principal: Principal, password: str | None) -> bool:
-        """Say whether it is the caller's present password; who has none yet need not show one.
+        """Say whether it is the caller's present local password; who has none yet need not show one.
 
         Raises:
             RateLimitedError: too many were wrong.
@@ -48,19 +100,16 @@ class PasswordCheck:
         async with self.transactions(principal) as tx:
             if (await users.viewer(tx)).password_hash is None:
                 return True
+        local = replace(self, providers=(LocalPasswords(self.transactions),))
         try:
-            await self.principal_of(principal.login, password or "")
+            await local.principal_of(principal.login, password or "")
         except UnauthenticatedError:
             return False
         return True
 
-    async def _find(self, attempt: lockout.Attempt, login: str) -> tuple[User, Organization] | None:
+    async def _check(self, attempt: lockout.Attempt) -> None:
         async with self.transactions(AUTHENTICATION) as tx:
             await lockout.check(tx, attempt, self.settings)
-            query = select(User, Organization).join(Organization, Organization.id == User.organization_id)
-            known = query.where(User.login == users.to_login(login)[: users.MAX_LOGIN_CHARACTERS])
-            row = (await tx.session.execute(known)).one_or_none() if text.is_storable(login) else None
-        return (row[0], row[1]) if row else None
 
     async def _count(self, attempt: lockout.Attempt, *, right: bool) -> None:
         async with self.transactions(AUTHENTICATION) as tx:

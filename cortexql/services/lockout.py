@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv6Address, IPv6Network, ip_address
+from unicodedata import combining, normalize
 
 from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
@@ -35,7 +36,7 @@ class Attempt:
     @classmethod
     def of(cls, login: str, address: str) -> "Attempt":
         """Return the attempt of a login, in the form it is stored in; a network of IPv6 counts as one address."""
-        return cls(hashlib.sha256(login.encode("utf-8", "replace")).hexdigest(), _network(address))
+        return cls(hashlib.sha256(_folded(login).encode("utf-8", "replace")).hexdigest(), _network(address))
 
 
 async def check(tx: Transaction, attempt: Attempt, settings: Settings) -> None:
@@ -99,6 +100,12 @@ def _is_over() -> ColumnElement[bool]:
         or_(SignInCount.failed_at.is_(None), SignInCount.failed_at < long_ago),
         or_(SignInCount.succeeded_at.is_(None), SignInCount.succeeded_at < long_ago),
     )
+
+
+def _folded(login: str) -> str:
+    """Return what the spellings have in common that a directory may take for one login: no try is won by another."""
+    plain = normalize("NFKD", login.casefold())
+    return "".join(char for char in plain if char.isprintable() and char != " " and not combining(char))
 
 
 def _network(address: str) -> str:

@@ -1,8 +1,15 @@
 """What tests of authentication do again and again."""
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
+
+from cortexql.auth.providers import password_providers
+from cortexql.errors import CortexError
+from cortexql.resources import Resources
+from cortexql.services.credentials import PasswordCheck
+from cortexql.settings import Settings
 
 
 async def ask(url: str, query: str, headers: dict[str, str] | None = None, **variables: Any) -> Any:
@@ -15,3 +22,19 @@ async def ask(url: str, query: str, headers: dict[str, str] | None = None, **var
 def bearer(key: str) -> dict[str, str]:
     """Return the headers of a request with an API key."""
     return {"Authorization": f"Bearer {key}"}
+
+
+def with_settings(resources: Resources, **changed: Any) -> Resources:
+    """Return the resources as they would be with other settings, which are checked."""
+    given = resources.settings.model_dump() | changed
+    return replace(resources, settings=Settings(**given, _env_file=None))
+
+
+async def sign_in(resources: Resources, login: str, password: str, address: str = "192.0.2.1") -> str:
+    """Sign in by password; return as whom, or the code of the refusal."""
+    providers = password_providers(resources)
+    check = PasswordCheck(resources.transactions, resources.settings, address, providers)
+    try:
+        return (await check.principal_of(login, password)).login
+    except CortexError as error:
+        return error.code.value

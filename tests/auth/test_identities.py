@@ -14,7 +14,7 @@ from cortexql.resources import Resources
 from cortexql.services import identities, organizations, users
 from cortexql.services.identities import Admission, Identity, NotAdmittedError
 from cortexql.settings import Settings
-from tests.auth.steps import ask, bearer
+from tests.auth.steps import ask, bearer, with_settings
 from tests.conftest import SHELL, World
 
 LEADS = "CN=Leads,OU=Groups,DC=example,DC=org"
@@ -29,8 +29,7 @@ Enter = Callable[..., Awaitable[Principal]]
 
 
 def settings_of(resources: Resources, **changed: Any) -> Settings:
-    given = resources.settings.model_dump() | {"auth_groups": GROUPS, "auth_create_users": True} | changed
-    return Settings(**given, _env_file=None)
+    return with_settings(resources, **{"auth_groups": GROUPS, "auth_create_users": True} | changed).settings
 
 
 @pytest.fixture

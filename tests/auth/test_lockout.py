@@ -17,7 +17,7 @@ from cortexql.errors import CortexError, UnauthenticatedError
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.services import passwords, users
-from cortexql.services.credentials import PasswordCheck
+from cortexql.services.credentials import LocalPasswords, PasswordCheck
 from tests.auth.steps import ask
 from tests.conftest import SHELL, World
 
@@ -41,7 +41,8 @@ async def sign_in(resources: Resources, world: World) -> Sign:
 
     async def sign_in(password: str = RIGHT, login: str = LOGIN, address: str = HERE) -> str:
         try:
-            check = PasswordCheck(resources.transactions, strict, address)
+            local = LocalPasswords(resources.transactions)
+            check = PasswordCheck(resources.transactions, strict, address, (local,))
             return (await check.principal_of(login, password)).login
         except CortexError as error:
             return error.code.value
