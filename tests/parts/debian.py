@@ -15,6 +15,8 @@ PACKAGES = (
     "docker-compose",  # the compose file is read
     "docker-registry",  # registry: pulls with TLS and a password
     "docker.io",  # docker_engine: dockerd, containerd and runc
+    "samba-ad-dc",  # samba: an Active Directory
+    "samba-ad-provision",
     "slapd",  # directory: an LDAP server
 )
 """All that the tests need. A part that needs another package adds it here."""
