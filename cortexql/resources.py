@@ -13,6 +13,7 @@ from cortexql import queue
 from cortexql.events import Bus
 from cortexql.secrets import Cipher
 from cortexql.services.feed import Feed
+from cortexql.services.job_reader import JobReader
 from cortexql.settings import Settings
 from cortexql.transaction import Transactions, create_engine
 
@@ -33,6 +34,7 @@ class Resources:
     transactions: Transactions
     cipher: Cipher
     feed: Feed
+    job_reader: JobReader
 
 
 @asynccontextmanager
@@ -63,6 +65,7 @@ async def open_resources(settings: Settings, *, patient: bool = True) -> AsyncIt
             transactions=transactions,
             cipher=Cipher(settings.key),
             feed=Feed(transactions, bus),
+            job_reader=JobReader(transactions),
         )
     finally:
         await redis.aclose(close_connection_pool=True)

@@ -30,6 +30,8 @@ class Call:
     resources: Resources
     principal: Principal
     fields: Fields
+    # By the process's monotonic clock, in seconds.
+    arrived: float
 
     def path(self, name: str) -> str:
         """Return a part of the path."""
@@ -54,13 +56,14 @@ def endpoint(handler: Handler, permission: Permission | None = None) -> Endpoint
     """Return a handler for callers whose roles grant a permission (None: whoever has authenticated)."""
 
     async def run(request: Request) -> Response:
+        arrived = time.monotonic()
         resources: Resources = request.app.state.resources
         principal = await caller_of(resources, request)
         if principal is None:
             raise UnauthenticatedError
         if permission is not None and not principal.may(permission):
             raise ForbiddenError(NO_ROLE)
-        return await handler(Call(request, resources, principal, await read(request)))
+        return await handler(Call(request, resources, principal, await read(request), arrived))
 
     return guarded(run)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import func, select
@@ -115,16 +116,21 @@ async def of_artifacts(tx: Transaction, artifacts: Iterable[Artifact]) -> list[W
     return [WholeArtifact(row, files.get(row.attachment_id or 0)) for row in rows]
 
 
-async def find_report(tx: Transaction, job_id: int) -> WholeReport | None:
-    """Return a job's whole report, or None."""
+async def find_reports(tx: Transaction, job_ids: Iterable[int]) -> dict[int, WholeReport]:
+    """Return the whole reports of some jobs; a job that has none is absent."""
     tx.principal.require(Permission.READ)
-    found = await reports.list_of_jobs(tx, [job_id])
+    found = await reports.list_of_jobs(tx, list(job_ids))
     if not found:
-        return None
-    (report,) = found
-    outputs = await reports.outputs(tx, [report.id])
-    artifacts = (await reports.artifacts(tx, [report.id]))[report.id]
-    return WholeReport(report, outputs[report.id], await of_artifacts(tx, artifacts))
+        return {}
+    ids = [report.id for report in found]
+    outputs, artifacts = await reports.outputs(tx, ids), await reports.artifacts(tx, ids)
+    files = {row.artifact.id: row for row in await of_artifacts(tx, chain.from_iterable(artifacts.values()))}
+    return {
+        report.job_id: WholeReport(
+            report, outputs[report.id], [files[artifact.id] for artifact in artifacts[report.id]]
+        )
+        for report in found
+    }
 
 
 async def of_neurons(tx: Transaction, found: Iterable[Neuron]) -> list[WholeNeuron]:

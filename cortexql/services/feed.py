@@ -5,8 +5,9 @@ not seen from memory, or, far behind, from the database. So none is missed and n
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
@@ -17,6 +18,7 @@ from cortexql.log import get_logger
 from cortexql.models import Job, JobEvent, Organization
 from cortexql.principal import Permission, Principal, system
 from cortexql.services import log as event_log
+from cortexql.services.ledger import ENDED
 from cortexql.transaction import Transaction, Transactions
 
 logger = get_logger(__name__)
@@ -47,6 +49,8 @@ class _Stream:
     newest: deque[Happening] = field(default_factory=lambda: deque(maxlen=_KEPT))
     grown: asyncio.Event = field(default_factory=asyncio.Event)
     dirty: asyncio.Event = field(default_factory=asyncio.Event)
+    # Who waits for a job's end alone.
+    endings: defaultdict[int, set[asyncio.Event]] = field(default_factory=lambda: defaultdict(set))
     watchers: int = 0
     reader: asyncio.Task[None] | None = None
 
@@ -64,6 +68,12 @@ class _Stream:
         grown, self.grown = self.grown, asyncio.Event()
         grown.set()
 
+    def tell_endings(self, job_ids: Iterable[int]) -> None:
+        """Wake who waits for the ends of some jobs."""
+        for job_id in job_ids:
+            for ending in self.endings.get(job_id, ()):
+                ending.set()
+
 
 class Feed:
     """Watches the event logs of the organizations that somebody watches."""
@@ -73,6 +83,7 @@ class Feed:
         self._transactions = transactions
         self._bus = bus
         self._streams: dict[int, _Stream] = {}
+        self._joining = asyncio.Lock()
 
     async def run(self) -> None:
         """For ever: pass the bus's hints on to the readers."""
@@ -105,10 +116,7 @@ class Feed:
         Raises:
             CursorExpiredError: the log does not reach back to the cursor.
         """
-        principal.require(Permission.READ)
-        organization_id = principal.organization_id
-        if organization_id is None:
-            raise RuntimeError("the system watches nothing")
+        organization_id = _watched_by(principal)
         stream = await self._join(organization_id)
         try:
             if after > await self.position(principal):
@@ -126,17 +134,38 @@ class Feed:
         finally:
             self._leave(organization_id, stream)
 
+    @asynccontextmanager
+    async def ending(self, principal: Principal, job_id: int) -> AsyncIterator[asyncio.Event]:
+        """Return an event that is set when a job may have ended; it costs no look at the database, nor does the wait.
+
+        Read the job's state after entering, and again whenever the event is set, after clearing it.
+        """
+        organization_id = _watched_by(principal)
+        stream = await self._join(organization_id)
+        ending = asyncio.Event()
+        stream.endings[job_id].add(ending)
+        try:
+            yield ending
+        finally:
+            stream.endings[job_id].discard(ending)
+            if not stream.endings[job_id]:
+                del stream.endings[job_id]
+            self._leave(organization_id, stream)
+
     async def _join(self, organization_id: int) -> _Stream:
-        stream = self._streams.get(organization_id)
-        if stream is None:
-            async with self._transactions(_READER) as tx:
-                seq = await event_log.position(tx, organization_id)
-            # Somebody else may have joined during the query.
-            stream = self._streams.setdefault(organization_id, _Stream(seq))
+        if organization_id not in self._streams:
+            async with self._joining:
+                if organization_id not in self._streams:
+                    await self._open(organization_id)
+        stream = self._streams[organization_id]
         stream.watchers += 1
-        if stream.reader is None:
-            stream.reader = asyncio.create_task(self._read_on(organization_id, stream))
         return stream
+
+    async def _open(self, organization_id: int) -> None:
+        async with self._transactions(_READER) as tx:
+            seq = await event_log.position(tx, organization_id)
+        stream = self._streams[organization_id] = _Stream(seq)
+        stream.reader = asyncio.create_task(self._read_on(organization_id, stream))
 
     def _leave(self, organization_id: int, stream: _Stream) -> None:
         stream.watchers -= 1
@@ -162,6 +191,7 @@ class Feed:
             while batch := await self._read(organization_id, stream.seq):
                 stream.newest.extend(batch)
                 stream.grow(batch[-1].seq)
+                stream.tell_endings(h.event.job_id for h in batch if h.event.status in ENDED)
         except CursorExpiredError:
             # Old events were dropped under a reader that stood still: it goes on where the log stands, and
             # watchers who are behind that find out for themselves.
@@ -169,12 +199,20 @@ class Feed:
                 seq = await event_log.position(tx, organization_id)
             stream.newest.clear()
             stream.grow(seq)
+            stream.tell_endings(list(stream.endings))
 
     async def _read(self, organization_id: int, seq: int) -> list[Happening]:
         async with self._transactions(_READER) as tx:
             events = await event_log.read_after(tx, organization_id, seq)
             jobs = await _jobs(tx, events)
         return [Happening(event, jobs[event.job_id]) for event in events]
+
+
+def _watched_by(principal: Principal) -> int:
+    principal.require(Permission.READ)
+    if principal.organization_id is None:
+        raise RuntimeError("the system watches nothing")
+    return principal.organization_id
 
 
 async def _jobs(tx: Transaction, events: Sequence[JobEvent]) -> dict[int, Job]:

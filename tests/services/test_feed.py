@@ -12,11 +12,11 @@ from cortexql.events import JobChanged
 from cortexql.models import JobEvent, JobStage, JobStatus
 from cortexql.principal import Role, system
 from cortexql.resources import Resources
-from cortexql.services import submission
+from cortexql.services import jobs, submission
 from cortexql.services.feed import Feed
 from cortexql.services.submission import JobRequest, ObservableRequest
 from tests.conftest import World
-from tests.services.steps import submit_echo
+from tests.services.steps import IP, submit_echo
 
 WRITERS, EVENTS, WATCHERS = 8, 25, 40
 
@@ -117,6 +117,21 @@ async def test_a_watcher_under_whom_events_were_dropped_is_told(
     with pytest.raises(CursorExpiredError):
         await asyncio.wait_for(anext(following), 10)
     assert [h.seq for h in await anext(feed.follow(principal, dropped))] == [*range(dropped + 1, 4)]
+
+
+async def test_waiter_for_an_end_under_whom_events_were_dropped_looks_again(
+    resources: Resources, world: World
+) -> None:
+    principal = world.alpha.principals[Role.ANALYZE]
+    feed = Feed(resources.transactions, resources.bus)
+    job_id = await submit_echo(resources, world.alpha)
+    async with feed.ending(principal, job_id) as ending:
+        async with resources.transactions(principal) as tx:
+            await jobs.cancel(tx, job_id)
+        await submit_echo(resources, world.alpha, IP, n=2)
+        async with resources.transactions(system("retention")) as tx:
+            await tx.session.execute(delete(JobEvent).where(JobEvent.job_id == job_id))  # type: ignore[arg-type]
+        await asyncio.wait_for(ending.wait(), 10)
 
 
 async def test_another_organizations_events_are_not_followed(resources: Resources, world: World) -> None:
