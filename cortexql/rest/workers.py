@@ -9,7 +9,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse, Response
 
 from cortexql.errors import ConflictError, CortexError, InvalidInputError, NotFoundError
-from cortexql.models import NeuronType, RateUnit
+from cortexql.models import NeuronType, QuotaPacing, RateUnit
 from cortexql.principal import Permission
 from cortexql.rest import dsl, errors, views
 from cortexql.rest.edge import Call, Handler, listing, no_content
@@ -149,18 +149,19 @@ async def _check_definition(tx: Transaction, kind: NeuronType, definition_id: st
 
 
 async def _limit(tx: Transaction, fields: Fields, neuron_id: int, before: WholeNeuron | None) -> None:
-    """Set the neuron's own limit, or lift it with a null."""
+    """Set the neuron's own limit, or lift it with a null. Of the same unit, it goes on with what it has counted."""
     if "rate" not in fields and "rateUnit" not in fields:
         return
     old = before.quota if before else None
-    if old is not None:
-        await quotas.set_limit(tx, quotas.QuotaSetting(old.unit, None, neuron_id=neuron_id))
     rate, text = fields.number("rate"), fields.string("rateUnit")
     unit = _unit(text) if text is not None else old.unit if old and "rateUnit" not in fields else None
     if rate is None and "rate" not in fields and old is not None:
         rate = old.max_jobs
+    if old is not None and (rate is None or unit is not old.unit):
+        await quotas.set_limit(tx, quotas.QuotaSetting(old.unit, None, neuron_id=neuron_id))
     if rate is not None and unit is not None:
-        await quotas.set_limit(tx, quotas.QuotaSetting(unit, rate, neuron_id=neuron_id))
+        pacing = old.pacing if old else QuotaPacing.REJECT
+        await quotas.set_limit(tx, quotas.QuotaSetting(unit, rate, neuron_id=neuron_id, pacing=pacing))
 
 
 def _unit(text: str) -> RateUnit:
