@@ -8,7 +8,7 @@ from typing import Protocol
 from cortexql.auth.active_directory import ActiveDirectoryProvider
 from cortexql.auth.directory import DirectoryError
 from cortexql.auth.ldap import LdapProvider
-from cortexql.catalog.fetch import Network
+from cortexql.outbound import Network
 from cortexql.principal import Principal
 from cortexql.resources import Resources
 from cortexql.services import identities, network, passwords, text, users

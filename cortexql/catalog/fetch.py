@@ -1,15 +1,15 @@
 """One file from the network, within limits of size, time and place. What serves it is not trusted."""
 
 import asyncio
-import ipaddress
 import ssl
-import urllib.request
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import httpx
+
+from cortexql import outbound
+from cortexql.outbound import Network, OutboundError
 
 MAX_BYTES = 16 * 2**20
 _MAX_REDIRECTS = 5
@@ -17,54 +17,11 @@ _SILENCE_SECONDS = 15.0
 _TOTAL_SECONDS = 60.0
 _CHUNK_BYTES = 2**16
 _PORTS = {"http": 80, "https": 443}
-# Where clouds tell their virtual machines secrets, beside the link-local 169.254.169.254.
-_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
-class FetchError(ValueError):
-    """The file cannot be had; the message says why, and holds no credential."""
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """How the outside is reached: proxies, and authorities (PEM) to trust beside the system's own.
-
-    Without a proxy of its own it is as the environment says (`http_proxy`, `https_proxy`, `no_proxy`).
-    """
-
-    http_proxy: str = ""
-    https_proxy: str = ""
-    no_proxy: str = ""
-    authorities: str = ""
-
-    def find_proxy(self, url: str) -> str | None:
-        """Return the proxy on the way to a URL, or None."""
-        given = {"http": self.http_proxy, "https": self.https_proxy, "no": self.no_proxy}
-        proxies: Mapping[str, str] = (
-            given if self.http_proxy or self.https_proxy else urllib.request.getproxies_environment()
-        )
-        parts = urlsplit(url)
-        # Typeshed does not know it; it reads no_proxy as every program does.
-        if urllib.request.proxy_bypass_environment(  # type: ignore[attr-defined]
-            parts.netloc.rpartition("@")[2], dict(proxies)
-        ):
-            return None
-        return proxies.get(parts.scheme) or None
-
-    def tls(self) -> ssl.SSLContext:
-        """Return a client's TLS context.
-
-        Raises:
-            FetchError: an authority is no certificate.
-        """
-        context = ssl.create_default_context()
-        if self.authorities.strip():
-            try:
-                context.load_verify_locations(cadata=self.authorities)
-            except (ssl.SSLError, ValueError) as error:
-                raise FetchError("an authority that is configured is no certificate") from error
-        return context
+class FetchError(OutboundError):
+    """The file cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,39 +102,25 @@ async def _ask(
         return await _read(response)
 
 
-async def _resolve(
-    url: httpx.URL, *, is_proxied: bool
-) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+async def _resolve(url: httpx.URL, *, is_proxied: bool) -> list[outbound.Address]:
     """Return a host's addresses; of a name behind a proxy none, since only the proxy has to know it."""
+    if not is_proxied:
+        return await outbound.resolve(url.host, url.port or _PORTS[url.scheme])
     try:
-        return [_unmapped(url.host)]
+        return [outbound.unmapped(url.host)]
     except ValueError:
-        if is_proxied:
-            return []
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(url.host, url.port or _PORTS[url.scheme], type=1)
-    except OSError as error:
-        raise FetchError(f"the host {url.host} is not known") from error
-    return [_unmapped(str(entry[4][0])) for entry in found]
+        return []
 
 
-def _unmapped(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    address = ipaddress.ip_address(text.partition("%")[0])
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _check_place(
-    host: str, addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Address], *, was_public: bool
-) -> None:
+def _check_place(host: str, addresses: list[outbound.Address], *, was_public: bool) -> None:
     for address in addresses:
-        if address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA:
+        if outbound.is_closed(address):
             raise FetchError(f"{host} is {address}, a link-local or metadata address: nothing is asked there")
         if was_public and not _is_public(address):
             raise FetchError(f"it redirects from the public network to {address}, into a private one")
 
 
-def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _is_public(address: outbound.Address) -> bool:
     return address.is_global
 
 

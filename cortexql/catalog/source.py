@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from cortexql.catalog.definition import DefinitionError, Kind, ParsedDefinition, parse
-from cortexql.catalog.fetch import MAX_BYTES, Network, fetch, without_credentials
+from cortexql.catalog.fetch import MAX_BYTES, fetch, without_credentials
+from cortexql.outbound import Network
 
 MAX_DEFINITIONS = 20_000
 

@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 
 from cortexql.catalog import source as sources
 from cortexql.catalog.definition import ParsedDefinition
-from cortexql.catalog.fetch import Network
 from cortexql.errors import NotFoundError
 from cortexql.models import CatalogRefresh, Definition, NeuronType
+from cortexql.outbound import Network
 from cortexql.principal import Permission, Principal, system
 from cortexql.secrets import Cipher
 from cortexql.services import images, network, page

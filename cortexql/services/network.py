@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from sqlalchemy import Select, select
 
-from cortexql.catalog.fetch import Network
 from cortexql.errors import InvalidInputError, NotFoundError
 from cortexql.models import Authority, Proxy
+from cortexql.outbound import Network
 from cortexql.principal import Permission
 from cortexql.secrets import Cipher
 from cortexql.services import organizations, text

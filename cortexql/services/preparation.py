@@ -11,8 +11,8 @@ import certifi
 from sqlalchemy import select
 
 from cortexql import attachments
-from cortexql.catalog.fetch import Network
 from cortexql.models import Attachment, Job, Neuron, NeuronType, Observable, RunnerKind
+from cortexql.outbound import Network
 from cortexql.principal import system
 from cortexql.runner.base import InputFile, Runner, RunSpec
 from cortexql.runner.images import Images

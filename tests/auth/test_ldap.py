@@ -10,8 +10,8 @@ import pytest
 from cortexql.auth.directory import DirectoryError, escaped_in_dn
 from cortexql.auth.ldap import LdapProvider
 from cortexql.auth.providers import password_providers
-from cortexql.catalog.fetch import Network
 from cortexql.models import UserStatus
+from cortexql.outbound import Network
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.services import network, passwords, users

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cortexql.catalog import fetch, source
-from cortexql.catalog.fetch import Network, without_credentials
+from cortexql.catalog.fetch import without_credentials
+from cortexql.outbound import Network
 from tests.catalog.servers import Answer, answer, endless, serve
 from tests.catalog.test_definitions import GOOD
 from tests.parts.authorities import make_authority
