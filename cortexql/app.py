@@ -47,7 +47,7 @@ _SECURITY_HEADERS = {
 def create_app(settings: Settings) -> Starlette:
     """Build the application; it opens its resources when it starts."""
     return Starlette(
-        routes=_routes(),
+        routes=routes(),
         middleware=[
             Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)),
             Middleware(RequestMiddleware, max_upload_bytes=settings.max_upload_bytes),
@@ -61,7 +61,8 @@ def create_app(settings: Settings) -> Starlette:
     )
 
 
-def _routes() -> list[Route | Mount | WebSocketRoute]:
+def routes() -> list[Route | Mount | WebSocketRoute]:
+    """Return everything that is served; the console has its own table behind its mount."""
     return [
         Route("/", RedirectResponse("/admin/"), methods=["GET"]),
         Route("/graphql", _LateApp("graphql"), methods=None),

@@ -47,6 +47,8 @@ class Principal:
     roles: frozenset[Role] = frozenset()
     credential: str = ""
     restricted: bool = False
+    session_id: int | None = None
+    api_key_id: int | None = None
 
     @property
     def is_system(self) -> bool:

@@ -171,6 +171,8 @@ class Settings(BaseSettings):
     auth_groups: tuple[GroupRule, ...] = Field(
         (), description="JSON: what groups of outside providers give: [{group, organization, roles}, …]"
     )
+    session_idle: Duration = Field(timedelta(hours=1), description="a session unused so long ends")
+    session_lifetime: Duration = Field(timedelta(hours=12), description="a session so old ends")
     public_url: str = Field("", description="for links, OIDC redirects, cookies; default: from the request")
     max_upload_bytes: int = Field(128 * 2**20, gt=0, description="largest file that may be submitted")
     max_report_bytes: int = Field(64 * 2**20, gt=0, description="largest output.json that is stored")

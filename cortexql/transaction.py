@@ -42,6 +42,7 @@ CONFIDENTIAL: tuple[type[SQLModel], ...] = (
 ADMINISTERED: tuple[type[SQLModel], ...] = (
     models.User,
     models.ApiKey,
+    models.Session,
     models.Neuron,
     models.SharedConfig,
 )

@@ -29,7 +29,7 @@ def _post(path: str, handler: Handler) -> Route:
     return Route(path, console(handler), methods=["POST"])
 
 
-_ROUTES = [
+routes = [
     Route("/login", sessions.show_login, methods=["GET"]),
     Route("/login", sessions.login, methods=["POST"]),
     Route("/logout", sessions.logout, methods=["POST"]),
@@ -71,10 +71,11 @@ _ROUTES = [
     _post("/account/password", account.set_password),
     _post("/account/keys", account.create_key),
     _post("/account/key", account.renew_key),
+    _post("/account/sessions/revoke", account.revoke_sessions),
     _post("/account/revoke", account.revoke_keys),
 ]
 
 # An application of its own would hide the outer one's state; the middleware alone makes errors pages here.
 admin = ExceptionMiddleware(
-    Router(_ROUTES), handlers={CortexError: show_cortex_error, HTTPException: show_http_error}
+    Router(routes), handlers={CortexError: show_cortex_error, HTTPException: show_http_error}
 )

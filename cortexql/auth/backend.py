@@ -6,11 +6,12 @@ import binascii
 from starlette.requests import HTTPConnection
 
 from cortexql.auth import csrf, session
+from cortexql.auth.address import address_of
 from cortexql.auth.providers import password_providers
 from cortexql.errors import UnauthenticatedError
 from cortexql.principal import Principal
 from cortexql.resources import Resources
-from cortexql.services import api_keys
+from cortexql.services import api_keys, credentials, sessions
 from cortexql.services.credentials import PasswordCheck
 
 _LONGEST = 4096
@@ -49,16 +50,24 @@ async def from_authorization(resources: Resources, connection: HTTPConnection, v
     raise UnauthenticatedError
 
 
+async def renewed(resources: Resources, principal: Principal) -> Principal:
+    """Return a caller as it is now, for what lasts longer than a request.
+
+    Raises:
+        UnauthenticatedError: it is locked, or its session or API key has ended.
+    """
+    if principal.session_id is not None:
+        return await sessions.renewed(resources.transactions, principal.session_id, resources.settings)
+    if principal.api_key_id is not None:
+        return await api_keys.renewed(resources.transactions, principal.api_key_id)
+    return await credentials.renewed(resources.transactions, principal)
+
+
 def password_check(resources: Resources, connection: HTTPConnection) -> PasswordCheck:
     """Return what judges passwords that come over a connection."""
     return PasswordCheck(
         resources.transactions, resources.settings, address_of(connection), password_providers(resources)
     )
-
-
-def address_of(connection: HTTPConnection) -> str:
-    """Return where a connection comes from: what a trusted proxy says, or the other end."""
-    return connection.client.host if connection.client else ""
 
 
 def _basic(credential: str) -> tuple[str, str]:

@@ -1,42 +1,41 @@
-"""Sessions of the console: a signed cookie that names a user. What the user may do is read anew each time."""
+"""The console's session cookie: a signed token. What its user may do is read anew each time."""
 
-from datetime import timedelta
-
-from itsdangerous import BadData, Signer, URLSafeTimedSerializer
+from itsdangerous import BadSignature, Signer
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from cortexql.auth.address import address_of
 from cortexql.errors import UnauthenticatedError
 from cortexql.principal import Principal
 from cortexql.resources import Resources
-from cortexql.services import credentials, users
+from cortexql.services import sessions
 from cortexql.settings import Settings
 
 COOKIE = "cortexql_session"
-LIFETIME = timedelta(hours=12)
-_LONGEST = 4096
+_LONGEST = 512
 
 
 async def start(
     resources: Resources, principal: Principal, connection: HTTPConnection, response: Response
 ) -> None:
-    """Set the cookie of a user who has just shown a password."""
-    async with resources.transactions(principal) as tx:
-        password_hash = (await users.viewer(tx)).password_hash
-    content = [principal.user_id, _fingerprint(resources.settings, password_hash)]
+    """Begin a session of somebody who has just signed in, and end the one that the browser was in."""
+    await _end_present(resources, connection)
+    browser = sessions.Browser(address_of(connection), connection.headers.get("user-agent", ""))
+    token = await sessions.begin(resources.transactions, principal, browser, resources.settings)
     response.set_cookie(
         COOKIE,
-        _serializer(resources.settings).dumps(content),
-        max_age=int(LIFETIME.total_seconds()),
+        _signer(resources.settings).sign(token).decode(),
+        max_age=int(resources.settings.session_lifetime.total_seconds()),
         path="/",
         httponly=True,
         samesite="lax",
-        secure=_is_secure(resources.settings, connection),
+        secure=is_secure(resources.settings, connection),
     )
 
 
-def end(response: Response) -> None:
-    """Take the cookie back."""
+async def end(resources: Resources, connection: HTTPConnection, response: Response) -> None:
+    """End the browser's session, and take the cookie back."""
+    await _end_present(resources, connection)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
 
 
@@ -44,38 +43,36 @@ async def principal_of_cookie(resources: Resources, cookie: str) -> Principal:
     """Return whose session a cookie is.
 
     Raises:
-        UnauthenticatedError: it is forged or too old, its user is locked, or has another password since.
+        UnauthenticatedError: it is forged, the session has ended, or its user is locked.
     """
-    user_id, fingerprint = _read(resources.settings, cookie)
-    principal, password_hash = await credentials.principal_of_session(resources.transactions, user_id)
-    signer = _signer(resources.settings)
-    if not signer.verify_signature(password_hash or "", fingerprint):
-        raise UnauthenticatedError
-    return principal
+    token = _read(resources.settings, cookie)
+    return await sessions.principal_of(resources.transactions, token, resources.settings)
 
 
-def _read(settings: Settings, cookie: str) -> tuple[int, str]:
+def is_secure(settings: Settings, connection: HTTPConnection) -> bool:
+    """Say whether cookies go over TLS only: where this request did, or where PUBLIC_URL says that all do."""
+    return connection.url.scheme == "https" or settings.public_url.startswith("https://")
+
+
+async def _end_present(resources: Resources, connection: HTTPConnection) -> None:
+    cookie = connection.cookies.get(COOKIE)
+    if not cookie:
+        return
+    try:
+        token = _read(resources.settings, cookie)
+    except UnauthenticatedError:
+        return
+    await sessions.end(resources.transactions, token)
+
+
+def _read(settings: Settings, cookie: str) -> str:
     if len(cookie) > _LONGEST:
         raise UnauthenticatedError
     try:
-        content = _serializer(settings).loads(cookie, max_age=int(LIFETIME.total_seconds()))
-    except BadData as error:
+        return _signer(settings).unsign(cookie).decode()
+    except (BadSignature, UnicodeError) as error:
         raise UnauthenticatedError from error
-    user_id, fingerprint = content
-    return int(user_id), str(fingerprint)
-
-
-def _fingerprint(settings: Settings, password_hash: str | None) -> str:
-    return _signer(settings).get_signature(password_hash or "").decode()
-
-
-def _serializer(settings: Settings) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(settings.key, salt="cortexql.session")
 
 
 def _signer(settings: Settings) -> Signer:
-    return Signer(settings.key, salt="cortexql.session.password")
-
-
-def _is_secure(settings: Settings, connection: HTTPConnection) -> bool:
-    return connection.url.scheme == "https" or settings.public_url.startswith("https://")
+    return Signer(settings.key, salt="cortexql.session")

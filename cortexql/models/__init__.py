@@ -9,6 +9,7 @@ from cortexql.models.neuron import Neuron, SharedConfig
 from cortexql.models.organization import Organization, OrganizationStatus
 from cortexql.models.quota import Quota, QuotaCharge, QuotaPacing, QuotaUse, RateUnit
 from cortexql.models.report import Artifact, Level, Report
+from cortexql.models.session import Session
 from cortexql.models.sign_in import SignInCount
 from cortexql.models.user import ApiKey, User, UserStatus
 from cortexql.models.worker import HealthCheck, Worker
@@ -45,6 +46,7 @@ __all__ = [
     "Registry",
     "Report",
     "RunnerKind",
+    "Session",
     "SharedConfig",
     "SignInCount",
     "User",

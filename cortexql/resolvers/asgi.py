@@ -1,5 +1,6 @@
 """Serves the schema: POST, `graphql-transport-ws`, and GraphiQL for browsers."""
 
+import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +17,15 @@ from strawberry.exceptions import ConnectionRejectionError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.unset import UNSET, UnsetType
 
-from cortexql.auth.backend import caller_of, from_authorization
+from cortexql.auth.backend import caller_of, from_authorization, renewed
 from cortexql.errors import CortexError, RateLimitedError, UnauthenticatedError
+from cortexql.log import get_logger
 from cortexql.resolvers import body
 from cortexql.resolvers.root import schema
 from cortexql.resources import Resources
 from cortexql.schema.context import Context
 
+log = get_logger(__name__)
 _GRAPHIQL = Path(__file__).with_name("graphiql.html")
 # GraphiQL sets styles from scripts; this page alone may.
 GRAPHIQL_CSP = (
@@ -30,6 +33,9 @@ GRAPHIQL_CSP = (
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _PREFLIGHT_HEADER = "graphql-require-preflight"
+_RENEWAL_SECONDS = 2
+# The close code of graphql-transport-ws for a connection that is refused.
+_FORBIDDEN = 4403
 
 
 class GraphQLApp(GraphQL[Context, None]):
@@ -48,7 +54,7 @@ class GraphQLApp(GraphQL[Context, None]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; what is wrong with the request itself is told as JSON."""
         if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
+            await self._serve_socket(WebSocket(scope, receive, send))
             return
         request = Request(scope, receive)
         try:
@@ -67,7 +73,30 @@ class GraphQLApp(GraphQL[Context, None]):
             context.caller = await caller_of(self._resources, request)
         except CortexError as error:
             context.refused = error
+        request.state.context = context
         return context
+
+    async def _serve_socket(self, socket: WebSocket) -> None:
+        renewing = asyncio.create_task(self._renew(socket))
+        try:
+            await self.run(socket)
+        finally:
+            renewing.cancel()
+
+    async def _renew(self, socket: WebSocket) -> None:
+        """Look again and again what the caller may do, and close the socket of one who may not come in any more."""
+        while True:
+            await asyncio.sleep(_RENEWAL_SECONDS)
+            context: Context | None = getattr(socket.state, "context", None)
+            if context is None or context.caller is None:
+                continue
+            try:
+                context.caller = await renewed(self._resources, context.caller)
+            except UnauthenticatedError:
+                await socket.close(_FORBIDDEN, "Forbidden")
+                return
+            except Exception as error:  # noqa: BLE001 the database is away: the next look tells
+                log.warning("socket.not_renewed", error=type(error).__name__)
 
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
         """Take the credential of `connection_init`, or of the handshake; without one the socket is closed."""

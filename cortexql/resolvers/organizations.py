@@ -19,17 +19,19 @@ from cortexql.schema.connection import (
 )
 from cortexql.schema.context import Info
 from cortexql.schema.errors import expected
+from cortexql.schema.ids import number_of
 from cortexql.schema.inputs import (
     CreateApiKeyInput,
     CreateOrganizationInput,
     CreateUserInput,
+    RevokeSessionsInput,
     SetPasswordInput,
     UpdateOrganizationInput,
     UpdateUserInput,
     UserLoginInput,
 )
 from cortexql.schema.organizations import Organization, User
-from cortexql.services import api_keys, organizations, passwords, users
+from cortexql.services import api_keys, organizations, passwords, sessions, users
 
 
 @strawberry.type
@@ -165,4 +167,14 @@ class OrganizationMutations:
     ) -> payloads.UserPayload:
         async with info.context.open() as tx:
             row = await api_keys.revoke(tx, input.login, input.name)
+        return payloads.UserPayload(user=User.of(row))
+
+    @strawberry.mutation(description="Ends one of a user's sessions of the console, or all other ones.")
+    @expected(payloads.UserPayload)
+    async def revoke_sessions(
+        self, info: Info, input: Annotated[RevokeSessionsInput, given]
+    ) -> payloads.UserPayload:
+        number = number_of(input.id, "Session") if input.id is not None else None
+        async with info.context.open() as tx:
+            row = await sessions.revoke(tx, input.login or tx.principal.login, number)
         return payloads.UserPayload(user=User.of(row))

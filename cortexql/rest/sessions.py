@@ -31,9 +31,10 @@ async def login(request: Request) -> Response:
 
 async def logout(request: Request) -> Response:
     """End the session: the answer takes its cookie back."""
-    del request
+    resources: Resources = request.app.state.resources
+    csrf.check_not_foreign(request, resources.settings.public_url)
     response = Response()
-    session.end(response)
+    await session.end(resources, request, response)
     return response
 
 

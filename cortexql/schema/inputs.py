@@ -211,6 +211,14 @@ class UserLoginInput:
     )
 
 
+@strawberry.input(description="Which of a user's sessions.")
+class RevokeSessionsInput:
+    login: str | None = strawberry.field(default=None, description="Whose; null: the caller's own.")
+    id: strawberry.ID | None = strawberry.field(
+        default=None, description="Which one; null: all but the one that this request is made in."
+    )
+
+
 @strawberry.input(description="A new API key.")
 class CreateApiKeyInput:
     name: str = strawberry.field(description="What it is for: unique among the user's keys.")

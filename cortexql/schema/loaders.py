@@ -10,7 +10,17 @@ from strawberry.dataloader import DataLoader
 
 from cortexql import models
 from cortexql.resources import Resources
-from cortexql.services import api_keys, definitions, images, neurons, quotas, reports, scheduling, workers
+from cortexql.services import (
+    api_keys,
+    definitions,
+    images,
+    neurons,
+    quotas,
+    reports,
+    scheduling,
+    sessions,
+    workers,
+)
 from cortexql.services.rows import by_id
 from cortexql.transaction import Transaction
 
@@ -45,6 +55,7 @@ class Loaders:
         self.quota = self._of(_usages)
         self.has_key = self._of(_has_keys)
         self.api_keys = self._of(api_keys.of_users)
+        self.sessions = self._of(self._sessions)
         self.neuron = self._of(_neurons)
         self.configured = self._of(_configured)
         self.enabled_as = self._of(_enabled_as)
@@ -58,6 +69,9 @@ class Loaders:
         self.position = self._of(_positions)
         self.runners = self._of(self._runners)
         self.image = self._of(self._images)
+
+    async def _sessions(self, tx: Transaction, user_ids: Sequence[int]) -> dict[int, list[models.Session]]:
+        return await sessions.of_users(tx, user_ids, self._opener.resources.settings)
 
     async def _runners(self, tx: Transaction, keys: Sequence[int]) -> dict[int, list[models.RunnerKind]]:
         found = await workers.available_runners(tx, self._opener.resources.settings)

@@ -109,6 +109,30 @@ class ApiKey:
         )
 
 
+@strawberry.type(description="A browser that somebody has signed in with.")
+class Session:
+    id: strawberry.ID = strawberry.field(description="For `revokeSessions`.")
+    credential: str = strawberry.field(description="What was shown to sign in.")
+    address: str = strawberry.field(description="Where the sign-in came from.")
+    user_agent: str = strawberry.field(description="How the browser calls itself.")
+    created_at: datetime = strawberry.field(description="When it began.")
+    seen_at: datetime = strawberry.field(description="When it was used last, to the minute.")
+    is_current: bool = strawberry.field(description="Whether this very request is made in it.")
+
+    @classmethod
+    def of(cls, row: models.Session, current: int | None) -> "Session":
+        """Convert a row."""
+        return cls(
+            id=strawberry.ID(encode("Session", row.id)),
+            credential=row.credential,
+            address=row.address,
+            user_agent=row.user_agent,
+            created_at=row.created_at,
+            seen_at=row.seen_at,
+            is_current=row.id == current,
+        )
+
+
 @strawberry.type(description="Somebody, or some program, of one organization.")
 class User(Node):
     login: str = strawberry.field(description="Unique on the instance, in lower case.")
@@ -147,6 +171,16 @@ class User(Node):
         if principal.user_id != self.number and not principal.may(Permission.USER_MANAGE):
             return None
         return [ApiKey.of(row) for row in await info.context.loaders.api_keys.load(self.number) or ()]
+
+    @strawberry.field(
+        description="The sessions of the console, the newest first; null to those who may not manage them."
+    )
+    async def sessions(self, info: Info) -> list[Session] | None:
+        principal = info.context.principal
+        if principal.user_id != self.number and not principal.may(Permission.USER_MANAGE):
+            return None
+        found = await info.context.loaders.sessions.load(self.number) or ()
+        return [Session.of(row, principal.session_id) for row in found]
 
     @strawberry.field(description="Whether the user has an API key.")
     async def has_api_key(self, info: Info) -> bool:

@@ -1,28 +1,23 @@
 """API keys: several a user, named, shown once, stored hashed; with an end, and with fewer roles, where wanted."""
 
-import asyncio
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 
 from cortexql.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
-from cortexql.log import get_logger
 from cortexql.models import ApiKey, Organization, User
 from cortexql.principal import Principal, Role
-from cortexql.services import text, users
+from cortexql.services import last_use, text, users
 from cortexql.services.credentials import AUTHENTICATION, to_principal
 from cortexql.transaction import Transaction, Transactions
 
-log = get_logger(__name__)
 # The key that `renewApiKey` and Cortex's clients mean.
 DEFAULT = "default"
 MAX_PER_USER = 50
-_USE = timedelta(minutes=1)
-_noting: dict[int, asyncio.Task[None]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +40,12 @@ class Issued:
 
 async def principal_of(transactions: Transactions, key: str) -> Principal:
     """Return who a key belongs to, or raise UnauthenticatedError, without a word on why."""
-    unnoted = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - _USE)
-    query = select(User, Organization, ApiKey, unnoted).join(ApiKey, ApiKey.user_id == User.id)
-    query = query.join(Organization, Organization.id == User.organization_id)
-    query = query.where(ApiKey.digest == _digest(key), _lives())
-    async with transactions(AUTHENTICATION) as tx:
-        row = (await tx.session.execute(query)).one_or_none()
-    if row is None:
-        raise UnauthenticatedError
-    user, organization, stored, is_unnoted = row
-    principal = to_principal(user, organization, credential=f"api key {stored.name}", roles=stored.role_set)
-    if is_unnoted:
-        _note_use(transactions, stored.id)
-    return principal
+    return await _principal(transactions, ApiKey.digest == _digest(key))
+
+
+async def renewed(transactions: Transactions, api_key_id: int) -> Principal:
+    """Return who a key belongs to that was shown before, or raise UnauthenticatedError where it has ended."""
+    return await _principal(transactions, ApiKey.id == api_key_id)
 
 
 async def create(tx: Transaction, login: str, new: NewKey) -> Issued:
@@ -111,6 +99,23 @@ async def of_users(tx: Transaction, user_ids: Sequence[int]) -> dict[int, list[A
     return found
 
 
+async def _principal(transactions: Transactions, which: ColumnElement[bool]) -> Principal:
+    unnoted = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - last_use.PRECISION)
+    query = select(User, Organization, ApiKey, unnoted).join(ApiKey, ApiKey.user_id == User.id)
+    query = query.join(Organization, Organization.id == User.organization_id)
+    query = query.where(which, _lives())
+    async with transactions(AUTHENTICATION) as tx:
+        row = (await tx.session.execute(query)).one_or_none()
+    if row is None:
+        raise UnauthenticatedError
+    user, organization, stored, is_unnoted = row
+    principal = to_principal(user, organization, credential=f"api key {stored.name}", roles=stored.role_set)
+    if is_unnoted:
+        noted = update(ApiKey).where(ApiKey.id == stored.id).values(last_used_at=func.now())
+        last_use.note(transactions, (ApiKey, stored.id), noted)
+    return replace(principal, api_key_id=stored.id)
+
+
 async def _check(tx: Transaction, user: User, new: NewKey) -> None:
     text.check(new.name, "name", longest=128)
     if new.roles is not None and not (new.roles and new.roles <= user.role_set):
@@ -139,23 +144,6 @@ async def _store(tx: Transaction, user: User, new: NewKey, key: str) -> ApiKey:
     tx.session.add(row)
     await tx.flush()
     return row
-
-
-def _note_use(transactions: Transactions, key_id: int) -> None:
-    """Write that a key was used, behind the request's back, and once at a time in this process."""
-    if key_id not in _noting:
-        _noting[key_id] = asyncio.create_task(_write_use(transactions, key_id))
-
-
-async def _write_use(transactions: Transactions, key_id: int) -> None:
-    changed = update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=func.now())
-    try:
-        async with transactions(AUTHENTICATION, durable=False) as tx:
-            await tx.session.execute(changed)
-    except Exception as error:  # noqa: BLE001 a hint for people, and the key's next use tries again
-        log.warning("api_key.use_not_noted", error=type(error).__name__)
-    finally:
-        del _noting[key_id]
 
 
 def _lives() -> object:

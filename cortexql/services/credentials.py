@@ -1,4 +1,4 @@
-"""Passwords and sessions become principals."""
+"""Passwords become principals."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -119,14 +119,18 @@ class PasswordCheck:
                 await lockout.count_failure(tx, attempt, self.settings)
 
 
-async def principal_of_session(transactions: Transactions, user_id: int) -> tuple[Principal, str | None]:
-    """Return a user's principal as it is now, and the password hash that a session is bound to."""
+async def renewed(transactions: Transactions, principal: Principal) -> Principal:
+    """Return whoever showed a password before as a caller with what the user may do now.
+
+    Raises:
+        UnauthenticatedError: the user or its organization is locked.
+    """
     query = select(User, Organization).join(Organization, Organization.id == User.organization_id)
     async with transactions(AUTHENTICATION) as tx:
-        row = (await tx.session.execute(query.where(User.id == user_id))).one_or_none()
+        row = (await tx.session.execute(query.where(User.id == principal.user_id))).one_or_none()
     if row is None:
         raise UnauthenticatedError
-    return to_principal(*row, credential="session"), row[0].password_hash
+    return to_principal(*row, credential=principal.credential)
 
 
 def to_principal(

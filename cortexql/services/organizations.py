@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from cortexql.errors import ConflictError, InvalidInputError, NotFoundError
-from cortexql.models import Organization, OrganizationStatus
+from cortexql.models import Organization, OrganizationStatus, Session
 from cortexql.principal import Permission
 from cortexql.services import page, text
 from cortexql.transaction import Transaction
@@ -65,7 +65,9 @@ async def update(tx: Transaction, name: str, change: OrganizationChange) -> Orga
     if change.max_concurrent_jobs is not None:
         organization.max_concurrent_jobs = to_limit(change.max_concurrent_jobs)
     await tx.flush()
-    if organization.status is OrganizationStatus.ACTIVE:
+    if organization.status is OrganizationStatus.LOCKED:
+        await tx.session.execute(delete(Session).where(Session.organization_id == organization.id))
+    else:
         tx.wake()
     return organization
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, delete, select
 
 from cortexql.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
-from cortexql.models import Organization, User, UserStatus
+from cortexql.models import Organization, Session, User, UserStatus
 from cortexql.principal import Permission, Role
 from cortexql.services import organizations, page, text
 from cortexql.transaction import Transaction
@@ -84,15 +84,26 @@ async def update(tx: Transaction, login: str, change: UserChange) -> User:
     if change.status is not None:
         user.status = change.status
     await tx.flush()
+    if user.status is UserStatus.LOCKED:
+        await end_sessions(tx, user)
     return user
 
 
 async def set_password(tx: Transaction, login: str, password_hash: str) -> User:
-    """Set a password: one's own, or, by an admin, a user's. Who sets the own one has shown the present one before."""
+    """Set a password: one's own, or, by an admin, a user's; all of the user's sessions end.
+
+    Who sets the own one has shown the present one before.
+    """
     user = await get_credential_owner(tx, login)
     user.password_hash = password_hash
     await tx.flush()
+    await end_sessions(tx, user)
     return user
+
+
+async def end_sessions(tx: Transaction, user: User) -> None:
+    """End all sessions of a user."""
+    await tx.session.execute(delete(Session).where(Session.user_id == user.id))
 
 
 async def get(tx: Transaction, login: str) -> User:

@@ -1,5 +1,6 @@
 """What tests of authentication do again and again."""
 
+from base64 import b64encode
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,11 @@ async def ask(url: str, query: str, headers: dict[str, str] | None = None, **var
 def bearer(key: str) -> dict[str, str]:
     """Return the headers of a request with an API key."""
     return {"Authorization": f"Bearer {key}"}
+
+
+def basic(login: str, password: str) -> dict[str, str]:
+    """Return the headers of a request with a password."""
+    return {"Authorization": "Basic " + b64encode(f"{login}:{password}".encode()).decode()}
 
 
 def with_settings(resources: Resources, **changed: Any) -> Resources:

@@ -24,7 +24,8 @@ from cortexql.models import (
 from cortexql.principal import Principal, Role, system
 from cortexql.resources import Resources
 from cortexql.runner.report import ParsedArtifact, ParsedReport
-from cortexql.services import reports, submission
+from cortexql.services import reports, sessions, submission
+from cortexql.services.sessions import Browser
 from cortexql.services.submission import JobRequest, ObservableRequest
 from cortexql.transaction import CONFIDENTIAL, TENANT_TABLES, ForeignRowError
 from tests.conftest import Tenant, World
@@ -102,6 +103,8 @@ async def _fill(resources: Resources, tenant: Tenant) -> None:
         parsed = ParsedReport({"full": {}}, (), (ParsedArtifact("ip", "1", None, None, "", (), 2, None),), ())
         await reports.store(tx, done.job, parsed, None, max_file_bytes=1)
         tx.session.add(SharedConfig(organization_id=organization_id, base_config="Echo"))
+        browser = Browser("192.0.2.1", "Firefox")
+        await sessions.begin(resources.transactions, tx.principal, browser, resources.settings)
         tx.session.add(
             Quota(organization_id=organization_id, neuron_id=tenant.neuron.id, max_jobs=9, unit=RateUnit.DAY)
         )

@@ -1,14 +1,16 @@
-"""My account: the own password and API keys."""
+"""My account: the own password, API keys and sessions."""
+
+from dataclasses import replace
 
 from starlette.responses import Response
 
 from cortexql.admin.keys import new_key
-from cortexql.admin.visit import Visit
+from cortexql.admin.visit import Visit, to_int
 from cortexql.auth import session
 from cortexql.auth.backend import password_check
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.principal import Role
-from cortexql.services import api_keys, passwords, users
+from cortexql.services import api_keys, passwords, sessions, users
 
 
 async def show(visit: Visit) -> Response:
@@ -30,7 +32,9 @@ async def set_password(visit: Visit) -> Response:
     except CortexError as error:
         return await _form(visit, error)
     response = visit.to("/account", done="password")
-    await session.start(visit.resources, visit.principal, visit.request, response)
+    await session.start(
+        visit.resources, replace(visit.principal, credential="password"), visit.request, response
+    )
     return response
 
 
@@ -58,15 +62,26 @@ async def revoke_keys(visit: Visit) -> Response:
     return visit.to("/account", done="saved")
 
 
+async def revoke_sessions(visit: Visit) -> Response:
+    """End one of the own sessions, or all others."""
+    chosen = visit.given("id")
+    async with visit.open() as tx:
+        await sessions.revoke(tx, visit.principal.login, to_int(chosen, "id") if chosen else None)
+    return visit.to("/account", done="saved")
+
+
 async def _form(visit: Visit, error: CortexError | None = None, key: str = "") -> Response:
     async with visit.open() as tx:
         user = await users.viewer(tx)
         keys = (await api_keys.of_users(tx, [user.id]))[user.id]
+        live = (await sessions.of_users(tx, [user.id], visit.resources.settings))[user.id]
     return visit.page(
         "account/show.html",
         status=error.status if error else 200,
         user=user,
         keys=keys,
+        sessions=live,
+        current_session=visit.principal.session_id,
         key_roles=[role for role in Role if role in user.role_set],
         key=key,
         error=error.message if error else "",

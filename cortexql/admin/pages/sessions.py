@@ -42,12 +42,14 @@ async def logout(request: Request) -> Response:
     resources: Resources = request.app.state.resources
     csrf.check_same_origin(request, resources.settings.public_url)
     response = RedirectResponse("/admin/login", status_code=303)
-    session.end(response)
+    await session.end(resources, request, response)
     return response
 
 
 async def choose_theme(request: Request) -> Response:
     """Keep dark or light; a taste, and no secret."""
+    resources: Resources = request.app.state.resources
+    csrf.check_same_origin(request, resources.settings.public_url)
     async with request.form(max_files=0) as form:
         chosen = "dark" if form.get("theme") == "dark" else "light"
     back = urlsplit(request.headers.get("referer", ""))
