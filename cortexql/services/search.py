@@ -83,7 +83,6 @@ async def find_neurons(tx: Transaction, kind: NeuronType, search: Search) -> Fou
     """Find neurons of the caller's own organization, by name, with their definitions."""
     tx.principal.require(Permission.READ)
     query = neurons.select_neurons()
-    query = query.join(Organization, Organization.id == Neuron.organization_id)
     query = query.where(Neuron.type == kind, Neuron.organization_id == tx.principal.organization_id)
     return await _find(tx, query, _NEURONS, search, [Neuron.name.asc(), Neuron.id.asc()])
 
