@@ -58,6 +58,17 @@ async def read(source: str, kind: Kind, network: Network | None = None) -> Listi
     return listing
 
 
+def read_entries(path: Path) -> list[Any]:
+    """Return the definitions that a JSON file holds, one or an array of them, unread.
+
+    Raises:
+        ValueError: it is too large, or no JSON.
+    """
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
+    return _entries(path.read_bytes())
+
+
 def _read_content(source: str, content: bytes, kind: Kind) -> Listing:
     return _parse_all(source, _entries(content), kind, None)
 
@@ -67,7 +78,7 @@ def _read_path(path: Path, kind: Kind) -> Listing:
 
 
 def _read_file(path: Path, kind: Kind) -> Listing:
-    return _parse_all(str(path), _entries(_bytes(path)), kind, path.resolve().parent.parent)
+    return _parse_all(str(path), read_entries(path), kind, path.resolve().parent.parent)
 
 
 def _read_folder(folder: Path, kind: Kind) -> Listing:
@@ -77,19 +88,13 @@ def _read_folder(folder: Path, kind: Kind) -> Listing:
     next(folder.iterdir(), None)  # glob takes a folder that it may not read for an empty one
     for path in sorted(folder.glob("*/*.json")):
         try:
-            listing = _parse_all(str(path), _entries(_bytes(path)), kind, folder.resolve())
+            listing = _parse_all(str(path), read_entries(path), kind, folder.resolve())
         except (OSError, ValueError) as error:
             invalid.append(Invalid(str(path), str(error)))
             continue
         definitions += listing.definitions
         invalid += listing.invalid
     return Listing(str(folder), tuple(definitions), tuple(invalid))
-
-
-def _bytes(path: Path) -> bytes:
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
-    return path.read_bytes()
 
 
 def _entries(content: bytes) -> list[Any]:

@@ -54,10 +54,19 @@ def found_servers(settings: Settings) -> Settings:
     """Return settings that point to servers: the given ones, or those of a running `cortexql up`."""
     if settings.database_url:
         return settings
-    address = settings.data_dir / "servers"
+    address = _address(settings)
     if not address.exists():
         raise CommandError(
             f"no database: set CORTEXQL_DATABASE_URL, or start `cortexql up` (nothing runs on {settings.data_dir})"
         )
     database_url, redis_url = address.read_text().split()
     return settings.model_copy(update={"database_url": database_url, "redis_url": redis_url})
+
+
+def has_database(settings: Settings) -> bool:
+    """Say whether `found_servers` finds a database."""
+    return bool(settings.database_url) or _address(settings).exists()
+
+
+def _address(settings: Settings) -> Path:
+    return settings.data_dir / "servers"

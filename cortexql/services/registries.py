@@ -97,11 +97,19 @@ def source_of(reference: str, known: Sequence[Registry], cipher: Cipher) -> Sour
         rest = named.removeprefix(_prefix(mirror))
         reference = "/".join(part for part in (mirror.host, mirror.path, rest) if part)
     host = host_of(reference)
+    return Source(reference, host, credentials_of(host, known, cipher))
+
+
+def credentials_of(host: str, known: Sequence[Registry], cipher: Cipher) -> Credentials | None:
+    """Return the credentials that are kept for a registry, or None.
+
+    Raises:
+        SecretLostError: its password was encrypted with another SECRET_KEY.
+    """
     row = next((row for row in known if row.host == host), None)
-    credentials = None
-    if row is not None and row.password is not None:
-        credentials = Credentials(row.username, cipher.decrypt(row.password))
-    return Source(reference, host, credentials)
+    if row is None or row.password is None:
+        return None
+    return Credentials(row.username, cipher.decrypt(row.password))
 
 
 def host_of(reference: str) -> str:

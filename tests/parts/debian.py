@@ -15,6 +15,7 @@ PACKAGES = (
     "docker-compose",  # the compose file is read
     "docker-registry",  # registry: pulls with TLS and a password
     "docker.io",  # docker_engine: dockerd, containerd and runc
+    "git",  # neurons are built from a repository
     "samba-ad-dc",  # samba: an Active Directory
     "samba-ad-provision",
     "slapd",  # directory: an LDAP server

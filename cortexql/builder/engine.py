@@ -1,0 +1,127 @@
+"""A Docker engine that builds images and pushes them. Blocking."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from docker.errors import APIError, DockerException, ImageNotFound
+from docker.utils.build import tar
+
+from cortexql.builder.checkout import BuildError
+from cortexql.builder.recipes import Recipe, not_sent
+from cortexql.runner.images import Credentials, authentication
+
+FINGERPRINT_LABEL = "cortexql.fingerprint"
+# A step that says nothing for so long hangs.
+_SILENCE_SECONDS = 1800
+_LAST_LINES = 10
+
+
+class Engine:
+    """The engine, with what is the same for all images: build arguments, and credentials for pushes.
+
+    Without credentials those count that `docker login` stored for this user.
+    """
+
+    def __init__(
+        self, client: Any, arguments: Mapping[str, str], credentials: Credentials | None = None
+    ) -> None:
+        """Take the SDK's low-level client."""
+        self._client = client
+        self._arguments = arguments
+        self._credentials = credentials
+
+    def is_built(self, recipe: Recipe) -> bool:
+        """Say whether the engine has the image of exactly this recipe, under all its tags."""
+        found = [self._find(f"{recipe.repository}:{tag}") for tag in recipe.tags]
+        labels = [((image or {}).get("Config") or {}).get("Labels") or {} for image in found]
+        return all(each.get(FINGERPRINT_LABEL) == recipe.fingerprint for each in labels)
+
+    def build(self, recipe: Recipe, revision: str | None, *, afresh: bool = False) -> None:
+        """Build an image, and remove the one that had its name; `afresh`: on the newest base, from no cache.
+
+        Raises:
+            BuildError: a step of it failed; the message ends with its last lines.
+        """
+        before = {(self._find(f"{recipe.repository}:{tag}") or {}).get("Id") for tag in recipe.tags}
+        with _as_build_error("the image could not be built"):
+            with tar(
+                str(recipe.folder),
+                exclude=not_sent(recipe.folder),
+                dockerfile=("Dockerfile", recipe.dockerfile),
+            ) as context:
+                self._follow_build(recipe, revision, context, afresh=afresh)
+            for tag in recipe.tags[1:]:
+                self._client.tag(f"{recipe.repository}:{recipe.tags[0]}", recipe.repository, tag)
+        for image in before - {None}:
+            self._remove_nameless(str(image))
+
+    def push(self, recipe: Recipe) -> None:
+        """Push an image by all its tags; the engine sends only the layers that the registry lacks.
+
+        Raises:
+            BuildError: the registry refuses, or is not trusted.
+        """
+        given = authentication(self._credentials) if self._credentials else None
+        for tag in recipe.tags:
+            with _as_build_error("the image could not be pushed"):
+                said = self._client.push(recipe.repository, tag, stream=True, decode=True, auth_config=given)
+                for event in said:
+                    if "error" in event:
+                        raise BuildError(f"the image could not be pushed: {event['error']}")
+
+    def _follow_build(self, recipe: Recipe, revision: str | None, context: Any, *, afresh: bool) -> None:
+        lines: deque[str] = deque(maxlen=_LAST_LINES)
+        for event in self._client.build(
+            fileobj=context,
+            custom_context=True,
+            tag=f"{recipe.repository}:{recipe.tags[0]}",
+            labels=_labels(recipe, revision),
+            buildargs={"REQUIREMENTS": recipe.requirements, **self._arguments},
+            pull=afresh,
+            nocache=afresh,
+            rm=True,
+            forcerm=True,
+            timeout=_SILENCE_SECONDS,
+            decode=True,
+        ):
+            lines.extend(line for line in str(event.get("stream") or "").splitlines() if line.strip())
+            if "error" in event:
+                raise BuildError("\n".join([str(event["error"]), *lines]))
+
+    def _remove_nameless(self, image: str) -> None:
+        """Remove an image that lost its last name; what a container still needs is refused."""
+        found = self._find(image)
+        if found is not None and not found["RepoTags"]:
+            with suppress(APIError):
+                self._client.remove_image(image)
+
+    def _find(self, reference: str) -> dict[str, Any] | None:
+        with _as_build_error("the image could not be looked for"), suppress(ImageNotFound):
+            found: dict[str, Any] = self._client.inspect_image(reference)
+            return found
+        return None
+
+
+def _labels(recipe: Recipe, revision: str | None) -> dict[str, str]:
+    published = {
+        "title": recipe.definition.name.lower(),
+        "description": recipe.definition.description,
+        "version": recipe.definition.version,
+        "revision": revision or "",
+    }
+    named = {f"org.opencontainers.image.{name}": value for name, value in published.items() if value}
+    return {**named, FINGERPRINT_LABEL: recipe.fingerprint}
+
+
+@contextmanager
+def _as_build_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ImageNotFound:
+        raise
+    except APIError as error:
+        raise BuildError(f"{what}: {error.explanation or error}") from error
+    except (DockerException, OSError) as error:
+        raise BuildError(f"{what}: the Docker engine does not answer ({type(error).__name__})") from error

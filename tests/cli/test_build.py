@@ -1,0 +1,296 @@
+"""`cortexql build` with a real engine, git repositories and a registry."""
+
+import asyncio
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.errors import ImageNotFound
+from sqlalchemy import text
+
+from cortexql.catalog import source
+from cortexql.cli import main
+from cortexql.resources import Resources
+from cortexql.services import network, registries
+from tests.parts import debian
+from tests.parts.docker_engine import DockerEngine
+from tests.parts.docker_images import BASE
+from tests.parts.fixtures import PullingEngine
+from tests.parts.registry import PASSWORD, USERNAME
+from tests.parts.test_docker_engine import HARDENED, run_job, to_job
+from tests.services.steps import TEST
+
+pytestmark = pytest.mark.parts
+ECHO_FOLDER = Path(__file__).parents[2] / "neurons/analyzers/Echo"
+PATIENCE_SECONDS = 60
+
+
+class Repository:
+    """A folder laid out as the public repository, with the Echo analyzer in two flavours, and a command to build it."""
+
+    def __init__(self, folder: Path, engine: DockerEngine) -> None:
+        self.folder, self.output, self.engine = folder / "neurons", folder / "catalogues", engine
+        self.echo = self.folder / "analyzers/Echo"
+        shutil.copytree(ECHO_FOLDER, self.echo, ignore=shutil.ignore_patterns("test_*", "__pycache__"))
+        # The base has cortexutils, and no pip.
+        (self.echo / "requirements.txt").unlink()
+        self.define("Echo", "Echo.Two", "echo-two.json", version="2.1.3")
+
+    def define(self, folder: str, name: str, file: str, kind: str = "analyzers", **changes: Any) -> None:
+        entry = json.loads((ECHO_FOLDER / "Echo.json").read_text()) | {"name": name} | changes
+        path = self.folder / kind / folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(entry))
+
+    def command(self, *arguments: str, source: str | None = None) -> list[str]:
+        command = [sys.executable, "-m", "cortexql", "build", source or str(self.folder)]
+        return [*command, "--base", BASE, "--output", str(self.output), *arguments]
+
+    def environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        own = {"CORTEXQL_DOCKER_HOST": self.engine.url, "CORTEXQL_DATA_DIR": str(self.folder.parent / "data")}
+        return {**os.environ, **own, **more}
+
+    def build(
+        self, *arguments: str, source: str | None = None, code: int = 0, **environment: str
+    ) -> tuple[list[str], str]:
+        """Run the command in this process; return its lines on stdout, without the output's folder, and its stderr."""
+        said, errors = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(errors):
+            patch.setattr(sys, "argv", ["cortexql", *self.command(*arguments, source=source)[3:]])
+            # The logs of this process stay where they are.
+            patch.setattr("cortexql.log.configure", lambda _: None)
+            patch.chdir(self.folder.parent)
+            for name, value in self.environment(environment).items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        assert ended.value.code == code, said.getvalue() + errors.getvalue()
+        return said.getvalue().replace(f"{self.output}/", "").splitlines(), errors.getvalue()
+
+    def catalogue(self, kind: str = "analyzers") -> dict[str, Any]:
+        entries = json.loads((self.output / f"{kind}.json").read_text())
+        return {entry["name"]: entry for entry in entries}
+
+    def image(self, reference: str) -> Any:
+        return self.engine.client.images.get(reference)
+
+
+@pytest.fixture
+def repository(docker_engine: DockerEngine, tmp_path: Path) -> Iterator[Repository]:
+    debian.install("git")
+    with cleaned(docker_engine):
+        yield Repository(tmp_path, docker_engine)
+
+
+@contextmanager
+def cleaned(engine: DockerEngine) -> Iterator[None]:
+    """Leave the engine with the images that it had."""
+    before = {tag for image in engine.client.images.list() for tag in image.tags}
+    yield
+    for image in engine.client.images.list():
+        for tag in set(image.tags) - before:
+            engine.client.images.remove(tag)
+    dangling = engine.client.images.list(filters={"dangling": True})
+    for image in dangling:
+        engine.client.images.remove(image.id)
+    assert dangling == []
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=tests", "-c", "user.email=tests@localhost")
+    done = subprocess.run(
+        ["git", *who, "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def commit(repository: Repository) -> str:
+    """Commit all, and return the commit's name."""
+    git(repository.folder, "add", "--all")
+    git(repository.folder, "commit", "--quiet", "--message", "change")
+    return git(repository.folder, "rev-parse", "HEAD")
+
+
+def test_a_folder_is_built_whole_then_what_changed_and_its_images_run(repository: Repository) -> None:
+    repository.define("Own", "Own", "Own.json", kind="responders", requirements="packages.txt")
+    own = repository.folder / "responders/Own"
+    (own / "Dockerfile").write_text(f"FROM {BASE}\nARG REQUIREMENTS\nCOPY . Own\nENV TOOK=$REQUIREMENTS\n")
+    lines, _ = repository.build()
+    assert lines == [
+        "built localhost/echo:1",
+        "built localhost/echo.two:2",
+        "built localhost/own:1",
+        "wrote analyzers.json",
+        "wrote responders.json",
+        "3 built, 0 unchanged, 0 failed",
+    ]
+    published = repository.catalogue()["Echo"]
+    assert (published["dockerImage"], "command" in published) == ("localhost/echo:1", False)
+    assert repository.catalogue("responders")["Own"]["dockerImage"] == "localhost/own:1"
+    echo, two = repository.image("localhost/echo:1.0"), repository.image("localhost/echo.two:2.1.3")
+    assert echo.id == repository.image("localhost/echo:1").id
+    assert two.labels["org.opencontainers.image.version"] == "2.1.3"
+    assert "TOOK=packages.txt" in repository.image("localhost/own:1").attrs["Config"]["Env"]
+    for user in ("", "1000"):
+        container = repository.engine.client.containers.create("localhost/echo.two:2", user=user, **HARDENED)
+        code, files = run_job(container, to_job())
+        container.remove(v=True)
+        assert (code, json.loads(files["output/output.json"])["success"]) == (0, True)
+
+    assert repository.build()[0] == ["0 built, 3 unchanged, 0 failed"]
+    (own / "more.txt").write_text("more")
+    assert repository.build()[0] == ["built localhost/own:1", "1 built, 2 unchanged, 0 failed"]
+    (repository.echo / "__pycache__").mkdir()
+    (repository.echo / "__pycache__/echo.pyc").touch()
+    (own / ".dockerignore").write_text("# none of these\nmore.txt\n")
+    assert repository.build()[0][-1] == "1 built, 2 unchanged, 0 failed"
+    (own / "more.txt").write_text("even more")
+    assert repository.build()[0] == ["0 built, 3 unchanged, 0 failed"]
+
+
+async def test_what_cannot_be_built_is_told_and_keeps_its_last_entry(repository: Repository) -> None:
+    repository.build()
+    repository.define("Echo", "Echo", "Echo.json", description="changed")
+    (repository.echo / "Dockerfile").write_text(f"FROM {BASE}\nRUN echo the reason; exit 3\n")
+    repository.define("Broken", "Broken", "Broken.json")
+    (repository.folder / "analyzers/Broken/bad.json").write_text("{")
+    outside = repository.folder.parent / "outside"
+    shutil.copytree(ECHO_FOLDER, outside / "Echo")
+    (repository.folder / "analyzers/Linked").symlink_to(outside / "Echo")
+    repository.define("Good", "Good", "Good.json", command="Good/good.py")
+    (repository.folder / "analyzers/Good/good.py").touch()
+    repository.define("Good", "good", "Again.json", command="Good/good.py")
+    lines, errors = repository.build(code=1)
+    assert lines == ["built localhost/good:1", "wrote analyzers.json", "1 built, 0 unchanged, 6 failed"]
+    assert (
+        "analyzers/Broken/Broken.json failed: it has no Dockerfile, and its command 'Echo/echo.py'" in errors
+    )
+    assert "analyzers/Broken/bad.json failed: it is not JSON" in errors
+    assert "analyzers/Linked/Echo.json failed: it, its folder or its Dockerfile is a symbolic link" in errors
+    assert "analyzers/Good/Good.json failed: another definition makes the image localhost/good:1" in errors
+    assert "localhost/echo:1 failed: The command '/bin/sh -c echo the reason; exit 3'" in errors
+    assert "\n    the reason" in errors
+    catalogue = repository.catalogue()
+    assert list(catalogue) == ["good", "Echo", "Echo.Two"]
+    assert catalogue["Echo"]["description"] != "changed"
+    read = await source.read(str(repository.output / "analyzers.json"), "analyzer")
+    assert (len(read.definitions), read.invalid) == (3, ())
+
+
+def test_a_git_repository_is_built_and_watched(repository: Repository) -> None:
+    git(repository.folder.parent, "init", "--quiet", "--initial-branch=main", "neurons")
+    first = commit(repository)
+    bare = repository.folder.parent / "neurons.git"
+    git(repository.folder.parent, "clone", "--quiet", "--bare", "neurons", str(bare))
+    assert repository.build(source=str(bare))[0][-1] == "2 built, 0 unchanged, 0 failed"
+    assert revision(repository) == first
+    watching = subprocess.Popen(
+        repository.command("--watch", "--interval", "0.1s", source=str(bare)),
+        env=repository.environment({}),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        repository.define("Echo", "Echo", "Echo.json", description="changed")
+        second = commit(repository)
+        git(repository.folder, "push", "--quiet", str(bare), "main")
+        wait_until(lambda: revision(repository) == second and "Echo" in repository.catalogue())
+        wait_until(lambda: repository.catalogue()["Echo"]["description"] == "changed")
+        assert watching.poll() is None
+    finally:
+        watching.terminate()
+        said, _ = watching.communicate()
+    assert said.splitlines()[0] == "built localhost/echo:1"
+    git(repository.folder, "branch", "side", first)
+    git(repository.folder, "push", "--quiet", str(bare), "side")
+    repository.build("--branch", "side", source=str(bare))
+    assert revision(repository) == first
+
+
+def revision(repository: Repository) -> str:
+    try:
+        label: str = repository.image("localhost/echo:1").labels["org.opencontainers.image.revision"]
+    except ImageNotFound:
+        return ""
+    return label
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def test_faults_of_the_source_are_one_line(repository: Repository) -> None:
+    secret = "https://user:hidden-password@localhost:1/neurons.git"
+    _, errors = repository.build(source=secret, code=1)
+    assert errors.startswith("cortexql: git cannot fetch https://localhost:1/neurons.git: ")
+    assert ("hidden-password" in errors, errors.count("\n")) == (False, 1)
+    empty = repository.folder.parent / "empty"
+    empty.mkdir()
+    assert "git cannot fetch" in repository.build(source=str(empty), code=1)[1]
+    python_only = repository.folder.parent / "bin"
+    python_only.mkdir()
+    _, errors = repository.build(source="/no/such", code=1, PATH=str(python_only))
+    assert errors == "cortexql: a git repository needs the program git, which is not here\n"
+    _, errors = repository.build(code=1, CORTEXQL_DOCKER_HOST="tcp://127.0.0.1:1")
+    assert errors.startswith("cortexql: the Docker engine does not answer")
+
+
+async def test_images_are_pushed_with_the_credentials_that_are_kept_or_given(
+    resources: Resources, pulling_engine: PullingEngine, tmp_path: Path, clean: None
+) -> None:
+    engine, host = pulling_engine.engine, pulling_engine.registry.host
+    reference = f"{host}/team/echo:1"
+    credentials = {"auth_config": {"username": USERNAME, "password": PASSWORD}}
+    settings = resources.settings
+    instance: dict[str, Any] = {
+        "CORTEXQL_DATABASE_URL": settings.database_url,
+        "CORTEXQL_REDIS_URL": settings.redis_url,
+        "CORTEXQL_SECRET_KEY": settings.key,
+    }
+    async with forgotten(resources, engine):
+        repository = Repository(tmp_path, engine)
+        options = ("--prefix", f"{host}/team", "--push")
+        _, errors = await asyncio.to_thread(repository.build, *options, code=1, **instance)
+        assert "the image could not be pushed: " in errors
+        assert not (repository.output / "analyzers.json").exists() or repository.catalogue() == {}
+        async with resources.transactions(TEST) as tx:
+            await network.add_authority(tx, "registry", pulling_engine.registry.authority.pem)
+            setting = registries.RegistrySetting(host, USERNAME, PASSWORD)
+            await registries.put(tx, setting, resources.cipher)
+        # The push that failed is made up for, though nothing is built.
+        lines, _ = await asyncio.to_thread(repository.build, *options, **instance)
+        assert lines[-1] == "0 built, 2 unchanged, 0 failed"
+        assert repository.catalogue()["Echo"]["dockerImage"] == reference
+        id_ = repository.image(reference).id
+        for tag in ("1", "1.0"):
+            engine.client.images.remove(f"{host}/team/echo:{tag}")
+        with pulling_engine.registry.trusted():
+            assert engine.client.images.pull(f"{host}/team/echo", "1.0", **credentials).id == id_
+            _, errors = repository.build(
+                *options, "--username", USERNAME, code=1, CORTEXQL_REGISTRY_PASSWORD="wrong-password"
+            )
+            assert ("unauthorized" in errors, "wrong-password" in errors) == (True, False)
+            repository.build(*options, "--username", USERNAME, CORTEXQL_REGISTRY_PASSWORD=PASSWORD)
+
+
+@asynccontextmanager
+async def forgotten(resources: Resources, engine: DockerEngine) -> AsyncIterator[None]:
+    """Leave neither images nor registries."""
+    try:
+        with cleaned(engine):
+            yield
+    finally:
+        async with resources.engine.begin() as connection:
+            await connection.execute(text("TRUNCATE registry, authority"))
