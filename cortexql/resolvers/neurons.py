@@ -29,7 +29,7 @@ from cortexql.schema.inputs import (
 from cortexql.schema.neurons import Analyzer, NeuronDefinition, NeuronImage, Responder, to_neuron
 from cortexql.schema.quotas import Quota
 from cortexql.schema.scalars import JSON
-from cortexql.services import definitions, images, neurons, quotas, shared_configs
+from cortexql.services import definitions, images, neurons, quotas, shared_configs, usage
 
 
 @strawberry.type
@@ -83,8 +83,8 @@ class NeuronQueries:
     )
     async def quotas(self, info: Info, organization: arguments.OrganizationName = None) -> list[Quota]:
         async with info.context.open() as tx:
-            found = await quotas.usages(tx, organization)
-        return [Quota.of(usage) for usage in found]
+            found = await usage.of_organization(tx, organization)
+        return [Quota.of(one) for one in found]
 
 
 @strawberry.type
@@ -218,8 +218,8 @@ class NeuronMutations:
         )
         async with info.context.open() as tx:
             row = await quotas.set_limit(tx, setting)
-            usage = await quotas.usage(tx, row) if row else None
-        return payloads.QuotaPayload(quota=Quota.of(usage) if usage else None)
+            stands = await usage.of_quota(tx, row) if row else None
+        return payloads.QuotaPayload(quota=Quota.of(stands) if stands else None)
 
 
 async def _list(  # type: ignore[no-untyped-def] # noqa: ANN202

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import strawberry
 
 from cortexql.schema.context import Info
-from cortexql.services.page import Page, PageRequest, total
+from cortexql.services.page import Page, PageRequest
 
 NodeType = TypeVar("NodeType")
 Row = TypeVar("Row")
@@ -39,8 +39,7 @@ class Connection(Generic[NodeType]):
 
     @strawberry.field(description="How many there are in all; counted only when asked for.")
     async def total_count(self, info: Info) -> int:
-        async with info.context.open() as tx:
-            return await total(tx, self.page)
+        return await info.context.loaders.total.load(self.page) or 0
 
 
 def to_connection(page: Page[Row], convert: Callable[[Row], Any]) -> Any:

@@ -1,6 +1,8 @@
 """Enums of the contract; they are the use cases' own, made known to Strawberry here."""
 
-from enum import StrEnum
+from collections.abc import Mapping
+from enum import Enum, StrEnum
+from typing import Any, cast
 
 import strawberry
 
@@ -46,44 +48,183 @@ __all__ = [
     "UserStatus",
 ]
 
-strawberry.enum(Role, description="What a user may do.")
-strawberry.enum(Admission, description="What signing in does for somebody whom a provider vouches for.")
-strawberry.enum(ErrorCode, description="Why something was refused.")
-strawberry.enum(UserStatus, description="Whether a user may come in.")
-strawberry.enum(OrganizationStatus, description="Whether an organization may work.")
-strawberry.enum(NeuronType, description="Analyzers look, responders act.")
-strawberry.enum(JobStatus, description="Where a job stands; docs/job-states.md draws it.")
-strawberry.enum(JobStage, description="What is going on with a job, within its status.")
-strawberry.enum(Level, description="A verdict, mildest first.")
-strawberry.enum(RateUnit, description="The window of a quota.")
-strawberry.enum(RunnerKind, description="How a neuron is run.")
-strawberry.enum(Priority, description="Interactive jobs are claimed before bulk ones.")
-strawberry.enum(
-    ImagePolicy,
-    description="When an image is pulled: never; where it is missing; so, and with each refresh of the catalogue; "
-    "before each run; or one digest, where it is missing.",
-)
-strawberry.enum(QuotaPacing, description="What happens to a submission over the limit.")
-strawberry.enum(
-    Outcome,
-    description="How a submission was answered: with a new job, by joining an identical one under way, "
-    "or from a report fresh enough.",
-)
-strawberry.enum(
-    CatalogChangeKind, name="CatalogChangeKind", description="What a refresh did to a definition."
-)
-strawberry.enum(
-    HealthStatus, name="HealthStatus", description="Green: it works. Orange: in part. Red: it does not."
-)
 
-
-@strawberry.enum(description="What a list of jobs is ordered by; by end, it has ended jobs only.")
 class JobOrderField(StrEnum):
     CREATED_AT = "created_at"
     ENDED_AT = "ended_at"
 
 
-@strawberry.enum(description="Which end of a list comes first.")
 class Direction(StrEnum):
     ASC = "asc"
     DESC = "desc"
+
+
+def _enum(of: type[Enum], description: str, values: Mapping[str, str], name: str | None = None) -> None:
+    """Make an enum known, with what each of its values says of itself."""
+    strawberry.enum(of, name=name, description=description)
+    for value in cast("Any", of).__strawberry_definition__.values:
+        value.description = values[value.name]
+
+
+_enum(
+    Role,
+    "What a user may do.",
+    {
+        "READ": "Sees the own organization's neurons, jobs, reports and quotas.",
+        "ANALYZE": "Submits, cancels and deletes jobs, too.",
+        "ORGADMIN": "Manages the organization's neurons and users, too.",
+        "SUPERADMIN": "Manages the instance: organizations, users, catalogues, budgets. It sees no jobs of others.",
+    },
+)
+_enum(
+    Admission,
+    "What signing in does for somebody whom a provider vouches for.",
+    {
+        "CREATED": "A user is made.",
+        "UPDATED": "The user's organization or roles are changed to what the groups say.",
+        "ADMITTED": "The user comes in as it is.",
+        "REFUSED": "Nobody comes in.",
+    },
+)
+_enum(
+    ErrorCode,
+    "Why something was refused: `code` of a UserError, `extensions.code` of an error. INTERNAL, in the latter alone, "
+    "is our fault.",
+    {
+        "NOT_FOUND": "There is none that the caller may see.",
+        "FORBIDDEN": "The caller's roles do not allow it.",
+        "UNAUTHENTICATED": "No credential was given, or it does not hold.",
+        "INVALID_INPUT": "Something in the request is wrong; the message names it.",
+        "CONFLICT": "It is so already, or something else is under way.",
+        "UNSUPPORTED_DATA_TYPE": "The neuron does not take this data type.",
+        "TLP_EXCEEDED": "The TLP is above what the neuron may see.",
+        "PAP_EXCEEDED": "The PAP is above what the neuron may do.",
+        "QUOTA_EXCEEDED": "A budget is used up; `retryAfter` tells until when.",
+        "NEURON_DISABLED": "The catalogue has it, the organization has not enabled it.",
+        "NEURON_UNAVAILABLE": "No runner here can run it.",
+        "TOO_LARGE": "A file, a request or a value is over its limit.",
+        "RATE_LIMITED": "Too many at once, or too many failures; try again later.",
+        "CURSOR_EXPIRED": "The event log no longer reaches back to the cursor: query anew, then subscribe.",
+    },
+)
+_enum(
+    UserStatus,
+    "Whether a user may come in.",
+    {"ACTIVE": "May come in.", "LOCKED": "May not; its keys and sessions hold no more."},
+)
+_enum(
+    OrganizationStatus,
+    "Whether an organization may work.",
+    {"ACTIVE": "It may.", "LOCKED": "Its users may not come in, its jobs wait."},
+)
+_enum(
+    NeuronType,
+    "Analyzers look, responders act.",
+    {
+        "ANALYZER": "Looks at an observable and reports.",
+        "RESPONDER": "Acts on an object, such as a case or an alert.",
+    },
+)
+_enum(
+    JobStatus,
+    "Where a job stands; docs/job-states.md draws it.",
+    {
+        "WAITING": "A worker will claim it.",
+        "IN_PROGRESS": "A worker runs it.",
+        "SUCCESS": "It has a report.",
+        "FAILURE": "It has none; `errorMessage` says why.",
+        "CANCELLED": "A user ended it.",
+        "DELETED": "Report and files are gone; lists show it only when asked for.",
+    },
+)
+_enum(
+    JobStage,
+    "What is going on with a job, within its status.",
+    {
+        "QUEUED": "It waits for its turn.",
+        "PULLING_IMAGE": "Its image is pulled.",
+        "STARTING": "Its run is made ready.",
+        "RUNNING": "Its neuron runs.",
+        "COLLECTING": "What it left is read.",
+        "DONE": "It has ended.",
+    },
+)
+_enum(
+    Level,
+    "A verdict, mildest first.",
+    {
+        "INFO": "Says nothing of danger.",
+        "SAFE": "Known to be harmless.",
+        "SUSPICIOUS": "Possibly harmful.",
+        "MALICIOUS": "Known to be harmful.",
+    },
+)
+_enum(
+    RateUnit,
+    "The window of a quota.",
+    {
+        "SECOND": "Any second: it slides.",
+        "MINUTE": "Any minute: it slides.",
+        "HOUR": "An hour of the clock.",
+        "DAY": "A day in UTC.",
+        "MONTH": "A calendar month in UTC.",
+    },
+)
+_enum(
+    RunnerKind,
+    "How a neuron is run.",
+    {"DOCKER": "In a container of its image.", "PROCESS": "As a process of the worker's host."},
+)
+_enum(
+    Priority,
+    "Interactive jobs are claimed before bulk ones.",
+    {"INTERACTIVE": "Somebody waits for it.", "BULK": "Nobody does."},
+)
+_enum(
+    ImagePolicy,
+    "When an image is pulled.",
+    {
+        "NEVER": "Never: it is there, or the job fails.",
+        "MISSING": "Where it is missing.",
+        "REFRESH": "Where it is missing, and with each refresh of the catalogue.",
+        "ALWAYS": "Before each run.",
+        "DIGEST": "One digest, where it is missing.",
+    },
+)
+_enum(
+    QuotaPacing,
+    "What happens to a submission over the limit.",
+    {"REJECT": "It is refused with QUOTA_EXCEEDED.", "QUEUE": "Its job waits for the next window."},
+)
+_enum(
+    Outcome,
+    "How a submission was answered: with a new job, by joining an identical one under way, or from a report fresh "
+    "enough.",
+    {
+        "CREATED": "With a new job.",
+        "JOINED": "With an identical job that is under way.",
+        "FRESH": "With a job whose report is fresh enough.",
+    },
+)
+_enum(
+    CatalogChangeKind,
+    "What a refresh did to a definition.",
+    {"ADDED": "It is new.", "UPDATED": "It was changed.", "REMOVED": "No catalogue has it any more."},
+    name="CatalogChangeKind",
+)
+_enum(
+    HealthStatus,
+    "How a part of the instance is.",
+    {"GREEN": "It works.", "ORANGE": "It works in part.", "RED": "It does not work."},
+    name="HealthStatus",
+)
+_enum(
+    JobOrderField,
+    "What a list of jobs is ordered by.",
+    {"CREATED_AT": "When they were submitted.", "ENDED_AT": "When they ended; the list has ended jobs only."},
+)
+_enum(
+    Direction,
+    "Which end of a list comes first.",
+    {"ASC": "The oldest or least first.", "DESC": "The newest or greatest first."},
+)

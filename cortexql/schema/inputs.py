@@ -348,12 +348,10 @@ class SetQuotaInput:
     )
 
 
-def to_job_filter(given: JobFilter | None, *, neuron_id: int | None = None) -> jobs.JobFilter:
-    """Take a filter, within one neuron's jobs where that is given."""
+def to_job_filter(given: JobFilter | None) -> jobs.JobFilter:
+    """Take a filter."""
     given = given or JobFilter()
     neuron_ids = None if given.neurons is None else [number_of(id_, *NEURONS) for id_ in given.neurons]
-    if neuron_id is not None:
-        neuron_ids = [neuron_id] if neuron_ids is None else [id_ for id_ in neuron_ids if id_ == neuron_id]
     return jobs.JobFilter(
         ids=None if given.ids is None else [number_of(id_, "Job") for id_ in given.ids],
         status=given.status,

@@ -63,9 +63,8 @@ class Observable(Node):
     async def reports(
         self, info: Info, analyzer: AnalyzerName = None, first: First = None, after: After = None
     ) -> Connection[Report]:
-        wanted = reports.ReportFilter(analyzer=analyzer, observable_id=self.number)
-        async with info.context.open() as tx:
-            page = await reports.list_page(tx, wanted, page_request(first, after))
+        asked = (self.number, reports.ReportFilter(analyzer=analyzer), page_request(first, after))
+        page = await info.context.loaders.reports_of_observable.load(asked)
         return to_connection(page, Report.of)  # type: ignore[no-any-return]
 
 
@@ -160,8 +159,7 @@ class Job(Node):
     async def events(self, info: Info, first: First = None, after: After = None) -> list["JobEvent"]:
         seq = log.from_cursor(after) if after is not None else 0
         size = min(max(100 if first is None else first, 0), MAX_EVENTS)
-        async with info.context.open() as tx:
-            rows = await log.of_job(tx, self.row.id, first=size, after=seq)
+        rows = await info.context.loaders.events_of_job.load((self.row.id, size, seq))
         return [JobEvent.of(row, self.row) for row in rows]
 
     async def _position(self, info: Info) -> tuple[int, datetime | None] | None:

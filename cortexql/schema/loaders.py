@@ -9,16 +9,21 @@ from sqlmodel import SQLModel, select
 from strawberry.dataloader import DataLoader
 
 from cortexql import models
+from cortexql.errors import CortexError
 from cortexql.resources import Resources
 from cortexql.services import (
     api_keys,
     definitions,
     images,
+    jobs,
+    log,
     neurons,
-    quotas,
+    page,
     reports,
     scheduling,
     sessions,
+    usage,
+    users,
     workers,
 )
 from cortexql.services.rows import by_id
@@ -69,6 +74,13 @@ class Loaders:
         self.position = self._of(_positions)
         self.runners = self._of(self._runners)
         self.image = self._of(self._images)
+        self.total = self._of(page.totals)
+        self.quotas_of_organization = self._of(usage.of_organizations)
+        self.users_of_organization = self._lists(users.of_organizations)
+        self.neurons_of_organization = self._lists(neurons.of_organizations)
+        self.jobs_of_neuron = self._lists(jobs.of_neurons)
+        self.reports_of_observable = self._lists(reports.of_observables)
+        self.events_of_job = self._lists(log.of_jobs)
 
     async def _sessions(self, tx: Transaction, user_ids: Sequence[int]) -> dict[int, list[models.Session]]:
         return await sessions.of_users(tx, user_ids, self._opener.resources.settings)
@@ -91,6 +103,29 @@ class Loaders:
             return [found.get(key) for key in keys]
 
         # Without a cache: on a WebSocket a context lives long, and what a job has changes meanwhile.
+        return DataLoader(load_fn=load, cache=False)
+
+    def _lists(self, read: Callable[..., Awaitable[dict[int, Value]]]) -> DataLoader[tuple[Any, ...], Value]:
+        """Make a loader of a list of each of many owners; its keys are an owner and what is asked of the list."""
+
+        async def load(keys: list[tuple[Any, ...]]) -> list[Value | BaseException]:
+            found: list[tuple[list[Any], dict[int, Value] | CortexError]] = []
+            async with self._opener.open() as tx:
+                # A key's `asked` may be unhashable; a query asks few different ones.
+                for _, *asked in keys:
+                    if any(asked == known for known, _ in found):
+                        continue
+                    owners = list(dict.fromkeys(owner for owner, *same in keys if same == asked))
+                    try:
+                        found.append((asked, await read(tx, owners, *asked)))
+                    except CortexError as error:
+                        found.append((asked, error))
+            answers = [next(lists for known, lists in found if known == asked) for _, *asked in keys]
+            return [
+                lists if isinstance(lists, CortexError) else lists[owner]
+                for lists, (owner, *_) in zip(answers, keys, strict=True)
+            ]
+
         return DataLoader(load_fn=load, cache=False)
 
     def _by_id(self, table: type[Row]) -> DataLoader[Any, Row | None]:
@@ -121,12 +156,12 @@ async def _enabled_as(tx: Transaction, definition_pks: Sequence[int]) -> dict[in
     return found
 
 
-async def _quotas(tx: Transaction, neuron_ids: Sequence[int]) -> dict[int, list[quotas.Usage]]:
-    return await quotas.usages_of_neurons(tx, await neurons.list_by_id(tx, neuron_ids))
+async def _quotas(tx: Transaction, neuron_ids: Sequence[int]) -> dict[int, list[usage.Usage]]:
+    return await usage.of_neurons(tx, await neurons.list_by_id(tx, neuron_ids))
 
 
-async def _usages(tx: Transaction, quota_ids: Sequence[int]) -> dict[int, quotas.Usage]:
-    return {usage.quota.id: usage for usage in await quotas.usages(tx) if usage.quota.id in quota_ids}
+async def _usages(tx: Transaction, quota_ids: Sequence[int]) -> dict[int, usage.Usage]:
+    return {one.quota.id: one for one in await usage.of_organization(tx) if one.quota.id in quota_ids}
 
 
 async def _reports(tx: Transaction, ids: Sequence[int]) -> dict[int, models.Report]:

@@ -17,7 +17,7 @@ from cortexql.schema.node import Node
 from cortexql.schema.organizations import User, load_user
 from cortexql.schema.quotas import Quota
 from cortexql.schema.scalars import JSON, Duration
-from cortexql.services import configuration, containers, jobs, neurons, workers
+from cortexql.services import configuration, containers, neurons, workers
 from cortexql.services.neurons import Configured
 
 if TYPE_CHECKING:
@@ -299,7 +299,8 @@ async def _jobs(info: Info, neuron: Neuron, wanted: Any, first: int | None, afte
     from cortexql.schema.inputs import to_job_filter
     from cortexql.schema.jobs import Job
 
-    narrowed = to_job_filter(wanted, neuron_id=neuron.row.id)
-    async with info.context.open() as tx:
-        page = await jobs.list_page(tx, narrowed, page_request(first, after))
+    narrowed = to_job_filter(wanted)
+    page = await info.context.loaders.jobs_of_neuron.load(
+        (neuron.row.id, narrowed, page_request(first, after))
+    )
     return to_connection(page, Job.of)

@@ -14,7 +14,6 @@ from cortexql.schema.enums import OrganizationStatus, Role, UserStatus
 from cortexql.schema.ids import encode
 from cortexql.schema.node import Node
 from cortexql.schema.scalars import Duration
-from cortexql.services import neurons, quotas, users
 
 if TYPE_CHECKING:
     from cortexql.schema.neurons import Analyzer, Responder
@@ -55,8 +54,8 @@ class Organization(Node):
 
     @strawberry.field(description="Its users, by login.")
     async def users(self, info: Info, first: First = None, after: After = None) -> Connection["User"]:
-        async with info.context.open() as tx:
-            page = await users.list_page(tx, self.name, page_request(first, after))
+        asked = (self.number, page_request(first, after))
+        page = await info.context.loaders.users_of_organization.load(asked)
         return to_connection(page, User.of)  # type: ignore[no-any-return]
 
     @strawberry.field(description="Its analyzers, by name.")
@@ -75,16 +74,14 @@ class Organization(Node):
     async def quotas(self, info: Info) -> list[QuotaType]:
         from cortexql.schema.quotas import Quota
 
-        async with info.context.open() as tx:
-            found = await quotas.usages(tx, self.name)
-        return [Quota.of(usage) for usage in found]
+        found = await info.context.loaders.quotas_of_organization.load(self.number)
+        return [Quota.of(usage) for usage in found or ()]
 
     async def _neurons(self, info: Info, kind: models.NeuronType, first: int | None, after: str | None):  # type: ignore[no-untyped-def] # noqa: ANN202
         from cortexql.schema.neurons import to_neuron
 
-        async with info.context.open() as tx:
-            request = page_request(first, after)
-            page = await neurons.list_page(tx, kind, request, organization_id=self.number)
+        asked = (self.number, kind, page_request(first, after))
+        page = await info.context.loaders.neurons_of_organization.load(asked)
         return to_connection(page, to_neuron)
 
 

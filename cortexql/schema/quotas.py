@@ -10,7 +10,7 @@ from cortexql.schema.enums import QuotaPacing, RateUnit
 from cortexql.schema.ids import encode
 from cortexql.schema.node import Node
 from cortexql.schema.organizations import Organization, load_organization
-from cortexql.services.quotas import Usage
+from cortexql.services.usage import Usage
 
 if TYPE_CHECKING:
     from cortexql.schema.neurons import Neuron

@@ -76,6 +76,15 @@ async def list_page(
     return await page.read(tx, query, keyset, request)
 
 
+async def of_neurons(
+    tx: Transaction, neuron_ids: Sequence[int], wanted: JobFilter, request: page.PageRequest
+) -> dict[int, page.Page[Job]]:
+    """Return the same page of the jobs of each of some neurons, newest first."""
+    tx.principal.require(Permission.READ)
+    keyset = replace(_CREATED, descending=True)
+    return await page.read_each(tx, matching(wanted), Job.neuron_id, neuron_ids, keyset, request)
+
+
 async def choose(tx: Transaction, wanted: JobFilter, ids: Collection[int]) -> set[int]:
     """Return which of some jobs a filter selects now."""
     query = matching(wanted).where(Job.id.in_(ids)).with_only_columns(Job.id)

@@ -3,11 +3,12 @@
 import base64
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import select, true
 
 from cortexql.errors import CursorExpiredError, InvalidInputError
 from cortexql.models import JobEvent, Organization
 from cortexql.principal import Permission
+from cortexql.services.rows import listed
 from cortexql.transaction import Transaction
 
 BATCH = 500
@@ -70,9 +71,24 @@ async def read_after(tx: Transaction, organization_id: int, seq: int) -> Sequenc
 
 async def of_job(tx: Transaction, job_id: int, *, first: int, after: int = 0) -> Sequence[JobEvent]:
     """Return a job's events, oldest first."""
+    return (await of_jobs(tx, [job_id], first, after))[job_id]
+
+
+async def of_jobs(
+    tx: Transaction, job_ids: Sequence[int], first: int, after: int
+) -> dict[int, list[JobEvent]]:
+    """Return the events of each of some jobs, oldest first, so many of each."""
     tx.principal.require(Permission.READ)
-    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after)
-    return (await tx.session.scalars(query.order_by(JobEvent.seq).limit(first))).all()
+    jobs = listed(job_ids)
+    of_one = select(JobEvent.id).where(JobEvent.job_id == jobs.c.id, JobEvent.seq > after)
+    lateral = of_one.order_by(JobEvent.seq).limit(first).lateral()
+    query = select(JobEvent).where(
+        JobEvent.id.in_(select(lateral.c.id).select_from(jobs).join(lateral, true()))
+    )
+    found: dict[int, list[JobEvent]] = {job_id: [] for job_id in job_ids}
+    for event in (await tx.session.scalars(query.order_by(JobEvent.seq))).all():
+        found[event.job_id].append(event)
+    return found
 
 
 def _own(tx: Transaction) -> int:

@@ -210,17 +210,25 @@ async def list_page(
     *,
     data_type: str | None = None,
     name: str | None = None,
-    organization_id: int | None = None,
 ) -> page.Page[Neuron]:
-    """Page through an organization's neurons by name."""
+    """Page through the neurons of the caller's organization by name."""
     tx.principal.require(Permission.READ)
-    owner = organization_id if organization_id is not None else tx.principal.organization_id
-    query = select_neurons().where(Neuron.type == kind, Neuron.organization_id == owner)
+    query = select_neurons().where(Neuron.type == kind)
+    query = query.where(Neuron.organization_id == tx.principal.organization_id)
     if data_type is not None:
         query = query.where(takes(data_type))
     if name is not None:
         query = query.where(Neuron.name == name)
     return await page.read(tx, query, _BY_NAME, request)
+
+
+async def of_organizations(
+    tx: Transaction, organization_ids: Sequence[int], kind: NeuronType, request: page.PageRequest
+) -> dict[int, page.Page[Neuron]]:
+    """Return the same page of the neurons of each of some organizations, by name."""
+    tx.principal.require(Permission.READ)
+    query = select_neurons().where(Neuron.type == kind)
+    return await page.read_each(tx, query, Neuron.organization_id, organization_ids, _BY_NAME, request)
 
 
 async def list_by_id(tx: Transaction, ids: Sequence[int]) -> Sequence[Neuron]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, select, true, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from cortexql.errors import InvalidInputError
+from cortexql.services.rows import listed
 from cortexql.transaction import Transaction
 
 Row = TypeVar("Row")
@@ -55,14 +56,23 @@ class PageRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """What pages are cut from: a query, and for a list of each of some owners, the column that says whose a row is."""
+
+    query: Select[Any]
+    owner: InstrumentedAttribute[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Page(Generic[Row]):
-    """Rows in the list's order, each with its cursor. `count` makes the total when somebody asks for it."""
+    """Rows in the list's order, each with its cursor. `source` and `owner_id` give the total when somebody asks."""
 
     rows: Sequence[Row]
     cursors: Sequence[str]
     has_next: bool
     has_previous: bool
-    count: Select[tuple[int]]
+    source: Source
+    owner_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,25 @@ class Keyset:
 
 async def total(tx: Transaction, page: Page[Any]) -> int:
     """Count all rows of a page's list."""
-    return (await tx.session.scalars(page.count)).one()
+    return (await totals(tx, [page]))[page]
+
+
+async def totals(tx: Transaction, pages: Sequence[Page[Any]]) -> dict[Page[Any], int]:
+    """Count all rows of each page's list, in one statement for all pages of one source."""
+    found: dict[Page[Any], int] = {}
+    for source in {id(page.source): page.source for page in pages}.values():
+        cut = [page for page in pages if page.source is source]
+        if source.owner is None:
+            query = select(func.count()).select_from(source.query.order_by(None).subquery())
+            found |= dict.fromkeys(cut, (await tx.session.scalars(query)).one())
+            continue
+        owners = {page.owner_id for page in cut}
+        grouped = select(source.owner, func.count()).where(
+            *_conditions(source.query), source.owner.in_(owners)
+        )
+        counts: dict[Any, int] = dict((await tx.session.execute(grouped.group_by(source.owner))).all())
+        found |= {page: counts.get(page.owner_id, 0) for page in cut}
+    return found
 
 
 async def read(tx: Transaction, query: Select[tuple[Row]], keyset: Keyset, request: PageRequest) -> Page[Row]:
@@ -85,25 +113,73 @@ async def read(tx: Transaction, query: Select[tuple[Row]], keyset: Keyset, reque
     Raises:
         InvalidInputError: a cursor is not one of this list.
     """
-    count = select(func.count()).select_from(query.order_by(None).subquery())
+    source = Source(query)
+    narrowed = query.where(*_bounds(keyset, request)).order_by(*_order(keyset, request))
+    rows = (await tx.session.scalars(narrowed.limit(request.size + 1))).all()
+    return _page(rows, source, keyset, request)
+
+
+async def read_each(
+    tx: Transaction,
+    query: Select[tuple[Row]],
+    owner: InstrumentedAttribute[Any],
+    owner_ids: Sequence[int],
+    keyset: Keyset,
+    request: PageRequest,
+) -> dict[int, Page[Row]]:
+    """Read the same page of each owner's list, in one statement. The query's conditions are on its own table only.
+
+    Raises:
+        InvalidInputError: a cursor is not one of these lists.
+    """
+    source = Source(query, owner)
+    order = _order(keyset, request)
+    owners = listed(owner_ids)
+    key = keyset.columns[-1]
+    page_of_one = select(key.label("key")).where(*_conditions(query), owner == owners.c.id)
+    page_of_one = page_of_one.where(*_bounds(keyset, request)).order_by(*order).limit(request.size + 1)
+    lateral = page_of_one.lateral()
+    keys = select(lateral.c.key).select_from(owners).join(lateral, true())
+    found: dict[int, list[Row]] = {id_: [] for id_ in owner_ids}
+    for row in (await tx.session.scalars(query.where(key.in_(keys)).order_by(*order))).all():
+        found[getattr(row, owner.key)].append(row)
+    return {id_: _page(rows, source, keyset, request, id_) for id_, rows in found.items()}
+
+
+def _conditions(query: Select[Any]) -> list[ColumnElement[bool]]:
+    return [] if query.whereclause is None else [query.whereclause]
+
+
+def _bounds(keyset: Keyset, request: PageRequest) -> list[ColumnElement[bool]]:
     after, before = _position(keyset, request.after, "after"), _position(keyset, request.before, "before")
+    bounds: list[ColumnElement[bool]] = []
     if after is not None:
-        query = query.where(_beyond(keyset, after, descending=keyset.descending))
+        bounds.append(_beyond(keyset, after, descending=keyset.descending))
     if before is not None:
-        query = query.where(_beyond(keyset, before, descending=not keyset.descending))
+        bounds.append(_beyond(keyset, before, descending=not keyset.descending))
+    return bounds
+
+
+def _order(keyset: Keyset, request: PageRequest) -> list[ColumnElement[Any]]:
     descending = keyset.descending != request.backward
-    order = [column.desc() if descending else column.asc() for column in keyset.columns]
-    rows = list((await tx.session.scalars(query.order_by(*order).limit(request.size + 1))).all())
-    more = len(rows) > request.size
-    rows = rows[: request.size]
+    return [column.desc() if descending else column.asc() for column in keyset.columns]
+
+
+def _page(
+    found: Sequence[Row], source: Source, keyset: Keyset, request: PageRequest, owner_id: int | None = None
+) -> Page[Row]:
+    """Make a page of one row more than was asked for, or of fewer."""
+    more = len(found) > request.size
+    rows = list(found[: request.size])
     if request.backward:
         rows.reverse()
     return Page(
         rows,
         [_cursor(keyset, row) for row in rows],
-        has_next=before is not None if request.backward else more,
-        has_previous=more if request.backward else after is not None,
-        count=count,
+        has_next=request.before is not None if request.backward else more,
+        has_previous=more if request.backward else request.after is not None,
+        source=source,
+        owner_id=owner_id,
     )
 
 

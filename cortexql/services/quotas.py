@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from cortexql.errors import ForbiddenError, InvalidInputError, NotFoundError, QuotaExceededError
@@ -19,7 +19,7 @@ from cortexql.principal import Permission
 from cortexql.services import neurons, organizations
 from cortexql.transaction import Transaction
 
-_SLIDING = {RateUnit.SECOND: timedelta(seconds=1), RateUnit.MINUTE: timedelta(minutes=1)}
+SLIDING = {RateUnit.SECOND: timedelta(seconds=1), RateUnit.MINUTE: timedelta(minutes=1)}
 _MAX_LIMIT = 2**31 - 1
 _LOCK_SPACE = 0x71756F74  # "quot"
 # Windows that a job may wait through; beyond that something is wrong with the budget.
@@ -36,21 +36,6 @@ class QuotaSetting:
     neuron_id: int | None = None
     base_config: str | None = None
     pacing: QuotaPacing = QuotaPacing.REJECT
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """A budget as it stands."""
-
-    quota: Quota
-    limit: int
-    used: int
-    resets_at: datetime
-    allocated: int | None
-
-    @property
-    def remaining(self) -> int:
-        return max(self.limit - self.used, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +62,7 @@ class _Account:
         """Return when, from `at` on, there is room for one; None: never."""
         if self.quota.max_jobs == 0 or (self.pooled and self.pool <= 0):
             return None
-        if span := _SLIDING.get(self.quota.unit):
+        if span := SLIDING.get(self.quota.unit):
             return self._earliest_sliding(at, span)
         return self._earliest_calendar(at)
 
@@ -102,7 +87,7 @@ class _Account:
 
     def take(self, at: datetime) -> None:
         """Count one at a time that `earliest` gave."""
-        if self.quota.unit in _SLIDING:
+        if self.quota.unit in SLIDING:
             self.charges.append((at, self.pooled))
             self.charges.sort()
         else:
@@ -126,7 +111,7 @@ class Budgets:
         Raises:
             QuotaExceededError: a budget that does not pace has none left; it says which and until when.
         """
-        covering = [account for account in self._accounts if _covers(account.quota, neuron)]
+        covering = [account for account in self._accounts if covers(account.quota, neuron)]
         if not covering:
             return Grant()
         at = self._agree(covering, neuron)
@@ -221,50 +206,6 @@ async def set_limit(tx: Transaction, setting: QuotaSetting) -> Quota | None:
     return quota
 
 
-async def usages(tx: Transaction, organization: str | None = None) -> list[Usage]:
-    """Return the budgets that bind an organization; a superadmin who names none sees all.
-
-    What an instance budget leaves to organizations without one of their own is shown to these as that rest;
-    an organization that has its own sees only that.
-    """
-    tx.principal.require(Permission.READ)
-    own = tx.principal.organization_id
-    query = select(Quota)
-    if organization is not None or not tx.principal.is_superadmin:
-        own = (await organizations.named_or_own(tx, organization)).id
-        query = query.where(or_(Quota.organization_id == own, Quota.organization_id.is_(None)))
-    return await _usages(tx, query, own)
-
-
-async def usages_of_neurons(tx: Transaction, covered: Sequence[Neuron]) -> dict[int, list[Usage]]:
-    """Return, for each neuron, the budgets that cover it."""
-    names = {neuron.definition.base_config for neuron in covered}
-    ids = [neuron.id for neuron in covered]
-    query = select(Quota).where(or_(Quota.neuron_id.in_(ids), Quota.base_config.in_(names)))
-    found: dict[int, list[Usage]] = {}
-    for organization_id in sorted({neuron.organization_id for neuron in covered}):
-        of = or_(Quota.organization_id == organization_id, Quota.organization_id.is_(None))
-        here = await _usages(tx, query.where(of), organization_id)
-        for neuron in covered:
-            if neuron.organization_id == organization_id:
-                found[neuron.id] = [usage for usage in here if _covers(usage.quota, neuron)]
-    return found
-
-
-async def usage(tx: Transaction, quota: Quota) -> Usage | None:
-    """Return one budget as it stands."""
-    now = (await tx.session.scalars(select(func.now()))).one()
-    return await _usage(tx, quota, tx.principal.organization_id, now)
-
-
-async def _usages(tx: Transaction, query: Select[tuple[Quota]], viewer: int | None) -> list[Usage]:
-    order = (Quota.base_config, Quota.neuron_id, Quota.organization_id, Quota.id)
-    rows = (await tx.session.scalars(query.order_by(*order))).all()
-    now = (await tx.session.scalars(select(func.now()))).one()
-    found = [await _usage(tx, quota, viewer, now) for quota in rows]
-    return [usage for usage in found if usage is not None]
-
-
 def window_start(at: datetime, unit: RateUnit) -> datetime:
     """Return the calendar window of a time, in UTC."""
     start = at.replace(minute=0, second=0, microsecond=0)
@@ -288,7 +229,7 @@ async def _lock(tx: Transaction, which: ColumnElement[bool]) -> Sequence[Quota]:
 
 
 async def _uncount(tx: Transaction, quota: Quota, at: datetime, *, pooled: bool) -> None:
-    if quota.unit in _SLIDING:
+    if quota.unit in SLIDING:
         one = select(QuotaCharge.id).where(
             QuotaCharge.quota_id == quota.id, QuotaCharge.at == at, QuotaCharge.pooled == pooled
         )
@@ -335,7 +276,7 @@ async def _check_allocations(tx: Transaction, quota: Quota) -> None:
         )
 
 
-def _covers(quota: Quota, neuron: Neuron) -> bool:
+def covers(quota: Quota, neuron: Neuron) -> bool:
     if quota.neuron_id is not None:
         return quota.neuron_id == neuron.id
     return quota.base_config == neuron.definition.base_config
@@ -344,7 +285,7 @@ def _covers(quota: Quota, neuron: Neuron) -> bool:
 async def _read(tx: Transaction, quota: Quota, organization_id: int, now: datetime) -> _Account:
     pooled, allocated = await _allocation(tx, quota, organization_id)
     account = _Account(quota, pooled=pooled, pool=quota.max_jobs - allocated, now=now)
-    if span := _SLIDING.get(quota.unit):
+    if span := SLIDING.get(quota.unit):
         query = select(QuotaCharge.at, QuotaCharge.pooled).where(
             QuotaCharge.quota_id == quota.id,
             QuotaCharge.at > now - span,
@@ -397,7 +338,7 @@ async def _write(tx: Transaction, account: _Account) -> None:
     if not account.added:
         return
     quota = account.quota
-    if span := _SLIDING.get(quota.unit):
+    if span := SLIDING.get(quota.unit):
         rows = [{"quota_id": quota.id, "at": at, "pooled": account.pooled} for at in account.added]
         await tx.session.execute(insert(QuotaCharge), rows)
         old = (QuotaCharge.quota_id == quota.id) & (QuotaCharge.at < account.now - 2 * span)
@@ -414,41 +355,6 @@ async def _write(tx: Transaction, account: _Account) -> None:
         set_={"used": statement.excluded.used, "pooled": statement.excluded.pooled},
     )
     await tx.session.execute(statement, values)
-
-
-async def _usage(tx: Transaction, quota: Quota, viewer: int | None, now: datetime) -> Usage | None:
-    if quota.organization_id is not None:
-        used = await _used(tx, quota, now, pooled=False)
-        return Usage(quota, quota.max_jobs, used, _resets(now, quota.unit), None)
-    total, own = await _shares(tx, quota, viewer)
-    if tx.principal.is_superadmin:
-        used = await _used(tx, quota, now, pooled=False)
-        return Usage(quota, quota.max_jobs, used, _resets(now, quota.unit), total)
-    if own is not None:
-        return None
-    used = await _used(tx, quota, now, pooled=True)
-    return Usage(quota, max(quota.max_jobs - total, 0), used, _resets(now, quota.unit), None)
-
-
-async def _used(tx: Transaction, quota: Quota, now: datetime, *, pooled: bool) -> int:
-    if span := _SLIDING.get(quota.unit):
-        query = select(func.count(QuotaCharge.id)).where(
-            QuotaCharge.quota_id == quota.id,
-            QuotaCharge.at > now - span,
-            QuotaCharge.at <= now,
-        )
-        if pooled:
-            query = query.where(QuotaCharge.pooled.is_(True))
-        return (await tx.session.scalars(query)).one()
-    column = QuotaUse.pooled if pooled else QuotaUse.used
-    window = (QuotaUse.quota_id == quota.id) & (QuotaUse.window_start == window_start(now, quota.unit))
-    return (await tx.session.scalars(select(column).where(window))).one_or_none() or 0
-
-
-def _resets(now: datetime, unit: RateUnit) -> datetime:
-    if span := _SLIDING.get(unit):
-        return now + span
-    return window_end(window_start(now, unit), unit)
 
 
 def _exceeded(quota: Quota, neuron: Neuron, at: datetime | None) -> QuotaExceededError:

@@ -35,7 +35,6 @@ class ReportFilter:
     search: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    observable_id: int | None = None
 
 
 async def store(
@@ -82,11 +81,23 @@ async def get(tx: Transaction, report_id: int) -> Report:
 async def list_page(tx: Transaction, wanted: ReportFilter, request: page.PageRequest) -> page.Page[Report]:
     """Page through reports, newest first."""
     tx.principal.require(Permission.READ)
+    return await page.read(tx, _matching(wanted), _NEWEST, request)
+
+
+async def of_observables(
+    tx: Transaction, observable_ids: Sequence[int], wanted: ReportFilter, request: page.PageRequest
+) -> dict[int, page.Page[Report]]:
+    """Return the same page of the reports about each of some observables, newest first."""
+    tx.principal.require(Permission.READ)
+    owner: Any = Report.observable_id
+    return await page.read_each(tx, _matching(wanted), owner, observable_ids, _OF_OBSERVABLE, request)
+
+
+def _matching(wanted: ReportFilter) -> Select[tuple[Report]]:
     query = _light()
     exact: tuple[tuple[Any, Any], ...] = (
         (Report.neuron_name, wanted.analyzer),
         (Report.data_type, wanted.data_type),
-        (Report.observable_id, wanted.observable_id),
     )
     for column, value in exact:
         if value is not None:
@@ -110,8 +121,7 @@ async def list_page(tx: Transaction, wanted: ReportFilter, request: page.PageReq
                 Report.observable_id.in_(named),
             )
         )
-    keyset = _NEWEST if wanted.observable_id is None else _OF_OBSERVABLE
-    return await page.read(tx, query, keyset, request)
+    return query
 
 
 async def list_by_id(tx: Transaction, ids: Sequence[int]) -> Sequence[Report]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import ARRAY, BigInteger, TableValuedAlias, cast, func, select
 from sqlmodel import SQLModel
 
 from cortexql.transaction import Transaction
@@ -18,3 +18,8 @@ async def by_id(tx: Transaction, table: type[Row], ids: Iterable[int | None]) ->
         return {}
     key: Any = table.id
     return {row.id: row for row in (await tx.session.scalars(select(table).where(key.in_(wanted)))).all()}
+
+
+def listed(ids: Iterable[int]) -> TableValuedAlias:
+    """Return ids as a table of one column `id`, to join what there is of each."""
+    return func.unnest(cast(list(ids), ARRAY(BigInteger))).table_valued("id").render_derived()

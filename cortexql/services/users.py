@@ -1,6 +1,6 @@
 """Users: create, change, lock, passwords."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, delete, select
@@ -149,6 +149,20 @@ async def list_page(tx: Transaction, organization: str | None, request: page.Pag
     if organization is not None:
         query = query.where(_in(await organizations.named_or_own(tx, organization)))
     return await page.read(tx, query, _BY_LOGIN, request)
+
+
+async def of_organizations(
+    tx: Transaction, organization_ids: Sequence[int], request: page.PageRequest
+) -> dict[int, page.Page[User]]:
+    """Return the same page of the users of each of some organizations, by login."""
+    return await page.read_each(
+        tx,
+        select(User),
+        User.organization_id,
+        organization_ids,
+        _BY_LOGIN,
+        request,
+    )
 
 
 def to_login(given: str) -> str:

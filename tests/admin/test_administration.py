@@ -7,7 +7,7 @@ import httpx
 from cortexql.models import Neuron
 from cortexql.principal import Role
 from cortexql.resources import Resources
-from cortexql.services import api_keys, neurons, quotas
+from cortexql.services import api_keys, neurons, usage
 from tests.admin.test_console import PASSWORD, SAME, signed_in
 from tests.conftest import World
 
@@ -141,7 +141,7 @@ async def test_limits_are_set_shown_and_lifted(url: str, world: World, resources
         assert (wrong.status_code, "a whole number from 0" in wrong.text) == (400, True)
         assert (await client.post("/admin/quotas", data={**form, "limit": ""})).status_code == 303
     async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
-        assert await quotas.usages(tx) == []
+        assert await usage.of_organization(tx) == []
 
 
 async def test_keys_are_created_revoked_and_refused_on_the_account_page(

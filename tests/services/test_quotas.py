@@ -12,7 +12,7 @@ from cortexql.models import JobStatus, Neuron, Quota, QuotaCharge, QuotaPacing, 
 from cortexql.principal import Principal, Role
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
-from cortexql.services import jobs, quotas, submission
+from cortexql.services import jobs, quotas, submission, usage
 from cortexql.services.execution import Executor
 from cortexql.services.quotas import QuotaSetting
 from cortexql.services.submission import JobRequest
@@ -67,7 +67,7 @@ async def _take(resources: Resources, principal: Principal, neuron: Neuron, coun
 
 async def _figures(resources: Resources, principal: Principal) -> list[tuple[Any, ...]]:
     async with resources.transactions(principal) as tx:
-        found = await quotas.usages(tx)
+        found = await usage.of_organization(tx)
     return [(u.quota.organization_id is None, u.limit, u.used, u.remaining, u.allocated) for u in found]
 
 
@@ -329,7 +329,7 @@ async def test_no_tenant_sees_anothers_figures(resources: Resources, world: Worl
         assert await _figures(resources, world.alpha.principals[role]) == [(False, 5, 0, 5, None)]
     with pytest.raises(CortexError) as refusal:
         async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
-            await quotas.usages(tx, "beta")
+            await usage.of_organization(tx, "beta")
     assert refusal.value.code is ErrorCode.NOT_FOUND
 
 
@@ -341,7 +341,7 @@ async def test_every_neuron_tells_the_budgets_that_cover_it(resources: Resources
     await _limit(resources, admin, RateUnit.DAY, max_jobs=1, neuron_id=second.id)
     await submit(resources, admin, JobRequest(addresses(1), ["Echo again"]))
     async with resources.transactions(admin) as tx:
-        found = await quotas.usages_of_neurons(tx, [world.alpha.neuron, second])
+        found = await usage.of_neurons(tx, [world.alpha.neuron, second])
     told = {key: [(u.limit, u.used, u.quota.unit) for u in usages] for key, usages in found.items()}
     assert told == {
         world.alpha.neuron.id: [(5, 1, RateUnit.MONTH)],

@@ -8,7 +8,7 @@ from cortexql.admin.visit import Visit
 from cortexql.errors import CortexError
 from cortexql.models import Neuron, NeuronType
 from cortexql.principal import Permission
-from cortexql.services import configuration, definitions, neurons, organizations, quotas
+from cortexql.services import configuration, definitions, neurons, organizations, usage
 from cortexql.services.page import MAX_SIZE, PageRequest
 
 
@@ -19,8 +19,8 @@ async def list_neurons(visit: Visit) -> Response:
         owners = await organization_names(tx) if visit.may("instance_manage") else []
         rows: list[Neuron] = []
         for kind in NeuronType:
-            page = await neurons.list_page(tx, kind, PageRequest(first=MAX_SIZE), organization_id=owner.id)
-            rows += page.rows
+            found = await neurons.of_organizations(tx, [owner.id], kind, PageRequest(first=MAX_SIZE))
+            rows += found[owner.id].rows
         newer = await definitions.newer(tx, [row.definition_pk for row in rows])
     listed = [(row, neurons.data_types(row), newer.get(row.definition_pk)) for row in rows]
     return visit.page("neurons/list.html", rows=listed, owner=owner.name, owners=owners)
@@ -78,7 +78,7 @@ async def _form(visit: Visit, error: CortexError | None = None) -> Response:
         neuron = await neurons.get(tx, _id(visit))
         (whole,) = await neurons.configured(tx, [neuron])
         newer = await definitions.newer(tx, [neuron.definition_pk])
-        usages = (await quotas.usages_of_neurons(tx, [neuron])).get(neuron.id, [])
+        usages = (await usage.of_neurons(tx, [neuron])).get(neuron.id, [])
     items = (
         configuration.all_items(neuron.definition) if visit.principal.may(Permission.NEURON_MANAGE) else ()
     )

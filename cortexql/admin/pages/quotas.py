@@ -6,7 +6,7 @@ from cortexql.admin.pages.owners import organization_names
 from cortexql.admin.visit import Visit, to_int
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import Neuron, NeuronType, Organization, QuotaPacing, RateUnit
-from cortexql.services import neurons, quotas
+from cortexql.services import neurons, quotas, usage
 from cortexql.services.page import MAX_SIZE, PageRequest
 from cortexql.services.rows import by_id
 
@@ -45,13 +45,13 @@ def _to_setting(visit: Visit) -> quotas.QuotaSetting:
 
 async def _list(visit: Visit, error: CortexError | None = None) -> Response:
     async with visit.open() as tx:
-        usages = await quotas.usages(tx, visit.asked("organization"))
+        usages = await usage.of_organization(tx, visit.asked("organization"))
         own: list[Neuron] = []
         for kind in NeuronType:
             own += (await neurons.list_page(tx, kind, PageRequest(first=MAX_SIZE))).rows
-        limited = [usage.quota.neuron_id for usage in usages if usage.quota.neuron_id is not None]
+        limited = [one.quota.neuron_id for one in usages if one.quota.neuron_id is not None]
         named = {row.id: row.name for row in await neurons.list_by_id(tx, limited)}
-        owners = await by_id(tx, Organization, [usage.quota.organization_id for usage in usages])
+        owners = await by_id(tx, Organization, [one.quota.organization_id for one in usages])
         names = await organization_names(tx) if visit.principal.is_superadmin else []
     return visit.page(
         "quotas/list.html",
