@@ -8,15 +8,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cortexql import __version__
 
-_LEVELS = {"info": "azure", "safe": "green", "suspicious": "orange", "malicious": "red"}
-_STATES = {
-    "waiting": "secondary",
-    "in_progress": "blue",
-    "success": "green",
-    "failure": "red",
-    "cancelled": "yellow",
-    "deleted": "dark",
-}
+# Tones of console.css.
+_LEVELS = {"info": "blue", "safe": "green", "suspicious": "orange", "malicious": "red"}
+_STATES = {"in_progress": "blue", "success": "green", "failure": "red", "cancelled": "yellow"}
+_TLP_TONES = ("grey", "green", "orange", "orange", "red")
 # What a redirect may tell: the address names it, so it is no place for other words.
 _NOTICES = {
     "cancelled": "The job is cancelled.",
@@ -85,10 +80,11 @@ def _environment_of(folder: Path) -> Environment:
         "size": size_text,
         "as_json": _json,
         "notice": lambda name: _NOTICES.get(str(name), ""),
-        "level_color": lambda level: _LEVELS.get(str(level), "secondary"),
-        "state_color": lambda state: _STATES.get(str(state), "secondary"),
+        "level_tone": lambda level: _LEVELS.get(str(level), "grey"),
+        "state_tone": lambda state: _STATES.get(str(state), "grey"),
         "tlp": lambda level: f"TLP:{_TLP[level]}",
         "pap": lambda level: f"PAP:{_PAP[level]}",
+        "tlp_tone": lambda level: _TLP_TONES[level],
     }
     environment.globals |= {"vendor": "/static/vendor", "version": __version__}
     return environment

@@ -1,0 +1,62 @@
+"""Every page in both themes before axe, the judge of WCAG AA, and on a telephone's 360 pixels."""
+
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page
+
+from cortexql.principal import Role
+from cortexql.resources import Resources
+from cortexql.services.execution import Executor
+from tests.admin.test_console import PAGES, PASSWORD, give_password, login_of, run_job
+from tests.conftest import World
+
+pytestmark = pytest.mark.parts
+_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+_OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+async def enter(page: Page, url: str, login: str) -> None:
+    await page.goto(f"{url}/admin/login")
+    await page.get_by_label("Login").fill(login)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.wait_for_url("**/admin/")
+
+
+async def faults(page: Page) -> list[str]:
+    """Return what axe finds in both themes, and what a narrow screen cuts off."""
+    found: list[str] = []
+    themes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for theme in themes:
+        await page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        result = await Axe().run(page, options=_RULES)
+        found += [f"{theme}: {said(violation)}" for violation in result.response["violations"]]
+    await page.set_viewport_size({"width": 360, "height": 800})
+    if (cut := await page.evaluate(_OVERFLOW)) > 0:
+        found.append(f"{cut} pixels too wide")
+    await page.set_viewport_size({"width": 1280, "height": 800})
+    return found
+
+
+def said(violation: dict[str, Any]) -> str:
+    return f"{violation['id']}: {violation['nodes'][0]['html'][:200]}"
+
+
+@pytest.mark.parametrize("role", [Role.ORGADMIN, Role.SUPERADMIN])
+async def test_pages_are_accessible_in_both_themes_and_fit_a_telephone(
+    url: str, world: World, resources: Resources, executor: Executor, page: Page, role: Role
+) -> None:
+    job_id = await run_job(resources, world.alpha, executor)
+    login = login_of(role)
+    await give_password(resources, login)
+    await page.goto(f"{url}/admin/login")
+    found = {"/admin/login": await faults(page)}
+    await enter(page, url, login)
+    own = [f"/admin/jobs/{job_id}", f"/admin/neurons/{world.alpha.neuron.id}"]
+    addresses = [address for address, status in PAGES[role].items() if status == 200]
+    for address in addresses + (own if role is Role.ORGADMIN else []):
+        await page.goto(url + address)
+        found[address] = await faults(page)
+    assert {address: told for address, told in found.items() if told} == {}
