@@ -152,17 +152,6 @@ class NeuronMutations:
         return payloads.NeuronPayload(neuron=to_neuron(row))
 
     @strawberry.mutation(
-        description="Goes over to the newest version of a neuron's definition, with its configuration kept."
-    )
-    @expected(payloads.NeuronPayload)
-    async def upgrade_neuron(
-        self, info: Info, input: Annotated[NeuronIdInput, given]
-    ) -> payloads.NeuronPayload:
-        async with info.context.open() as tx:
-            row = await neurons.upgrade(tx, number_of(input.id, *NEURONS), info.context.resources.cipher)
-        return payloads.NeuronPayload(neuron=to_neuron(row))
-
-    @strawberry.mutation(
         description="Disables a neuron: its configuration is gone, its jobs and reports stay."
     )
     @expected(payloads.NeuronPayload)

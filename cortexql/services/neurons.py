@@ -157,21 +157,6 @@ async def update(tx: Transaction, neuron_id: int, change: NeuronChange, cipher: 
     return neuron
 
 
-async def upgrade(tx: Transaction, neuron_id: int, cipher: Cipher) -> Neuron:
-    """Go over to the newest version of a neuron's definition, with its configuration kept.
-
-    Raises:
-        ConflictError: there is none newer.
-        InvalidInputError: the newer one needs a value that is not set; `update` takes both at once.
-    """
-    tx.principal.require(Permission.NEURON_MANAGE)
-    neuron = await get(tx, neuron_id)
-    newest = (await definitions.newer(tx, [neuron.definition_pk])).get(neuron.definition_pk)
-    if newest is None:
-        raise ConflictError(f"the catalogue has no newer version of {neuron.definition.definition_id}")
-    return await update(tx, neuron_id, NeuronChange(definition_id=newest.definition_id), cipher)
-
-
 async def disable(tx: Transaction, neuron_id: int) -> Neuron:
     """Disable a neuron: its configuration is gone, its jobs and reports stay. What waits for it will fail."""
     tx.principal.require(Permission.NEURON_MANAGE)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, text, update
 
-from cortexql.errors import ConflictError, ForbiddenError, InvalidInputError
+from cortexql.errors import ForbiddenError, InvalidInputError, NotFoundError
 from cortexql.models import CatalogRefresh, Definition, Neuron, NeuronType
 from cortexql.principal import Role
 from cortexql.resources import Resources
@@ -170,10 +170,12 @@ async def test_an_enabled_neuron_outlives_its_definition_and_is_upgraded(
     neuron = await enable(resources, "alpha", "A_1_0", configuration=given)
     await catalogue.refresh(entry("B"))
     admin = world.alpha.principals[Role.ORGADMIN]
-    with pytest.raises(ConflictError, match=r"the catalogue has no newer version of A_1_0"):
-        await upgrade(resources, neuron, world)
+    with pytest.raises(NotFoundError):
+        await upgrade(resources, neuron, world, "A_1_10")
     await catalogue.refresh(entry("A", version="1.10", configurationItems=items), entry("A", version="1.9"))
-    upgraded = await upgrade(resources, neuron, world)
+    async with resources.transactions(admin) as tx:
+        offered = (await definitions.newer(tx, [neuron.definition_pk]))[neuron.definition_pk]
+    upgraded = await upgrade(resources, neuron, world, offered.definition_id)
     assert (upgraded.definition.definition_id, upgraded.name) == ("A_1_10", "A_1_10")
     async with resources.transactions(admin) as tx:
         (whole,) = await neurons.configured(tx, [await neurons.get(tx, neuron.id)])
@@ -182,14 +184,15 @@ async def test_an_enabled_neuron_outlives_its_definition_and_is_upgraded(
     new = {"name": "more", "type": "string", "required": True, "multi": False, "description": ""}
     await catalogue.refresh(entry("A", version="2.0", configurationItems=[*items, new]))
     with pytest.raises(InvalidInputError, match=r"the configuration item more is required"):
-        await upgrade(resources, neuron, world)
+        await upgrade(resources, neuron, world, "A_2_0")
     async with resources.transactions(admin) as tx:
         assert (await neurons.get(tx, neuron.id)).definition.definition_id == "A_1_10"
 
 
-async def upgrade(resources: Resources, neuron: Neuron, world: World) -> Neuron:
+async def upgrade(resources: Resources, neuron: Neuron, world: World, definition: str) -> Neuron:
+    change = neurons.NeuronChange(definition_id=definition)
     async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
-        return await neurons.upgrade(tx, neuron.id, resources.cipher)
+        return await neurons.update(tx, neuron.id, change, resources.cipher)
 
 
 async def test_an_id_that_two_sources_list_is_the_first_ones(catalogue: Catalogue) -> None:
