@@ -9,11 +9,12 @@ from sqlmodel import SQLModel, select
 from strawberry.dataloader import DataLoader
 
 from cortexql import models
-from cortexql.errors import CortexError
+from cortexql.errors import CortexError, TooLargeError
 from cortexql.resources import Resources
 from cortexql.services import (
     api_keys,
     definitions,
+    difference,
     images,
     jobs,
     log,
@@ -71,6 +72,7 @@ class Loaders:
         self.artifacts = self._of(_artifacts)
         self.latest = self._of(reports.latest)
         self.previous = self._of(reports.previous)
+        self.changes = DataLoader(load_fn=self._changes, cache=False)
         self.position = self._of(_positions)
         self.runners = self._of(self._runners)
         self.image = self._of(self._images)
@@ -88,6 +90,12 @@ class Loaders:
     async def _runners(self, tx: Transaction, keys: Sequence[int]) -> dict[int, list[models.RunnerKind]]:
         found = await workers.available_runners(tx, self._opener.resources.settings)
         return dict.fromkeys(keys, found)
+
+    async def _changes(self, report_ids: list[int]) -> list[difference.Patch | TooLargeError | None]:
+        async with self._opener.open() as tx:
+            pairs = await reports.pairs(tx, report_ids)
+        changes = await reports.changes(pairs)
+        return [changes.get(report_id) for report_id in report_ids]
 
     async def _images(
         self, tx: Transaction, definition_pks: Sequence[int]

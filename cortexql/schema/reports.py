@@ -11,7 +11,6 @@ from cortexql.schema.enums import Level
 from cortexql.schema.ids import encode
 from cortexql.schema.node import Node
 from cortexql.schema.scalars import JSON
-from cortexql.services import reports
 
 if TYPE_CHECKING:
     from cortexql.schema.jobs import Job
@@ -102,7 +101,8 @@ class Report(Node):
 
     @strawberry.field(description="The whole result, as the neuron gave it, scrubbed of configured secrets.")
     async def full(self, info: Info) -> JSON:
-        return JSON(await _full(info, self.number))
+        output = await info.context.loaders.output.load(self.number) or {}
+        return JSON(output.get("full", {}))
 
     @strawberry.field(description="Observables and files that it names.")
     async def artifacts(self, info: Info) -> list[Artifact]:
@@ -117,20 +117,11 @@ class Report(Node):
         description="RFC 6902 patch from `previous` to this report's full result; null where there is none."
     )
     async def changes(self, info: Info) -> list[JSON] | None:
-        row = await info.context.loaders.previous.load(self.number)
-        if row is None:
-            return None
-        before, after = await _full(info, row.id), await _full(info, self.number)
-        return [JSON(change) for change in reports.changes(before, after)]
+        found = await info.context.loaders.changes.load(self.number)
+        return None if found is None else [JSON(change) for change in found]
 
 
 async def load_attachment(info: Info, number: int | None, name: str | None = None) -> Attachment | None:
     """Load a file by number, or None."""
     row = await info.context.loaders.attachment.load(number) if number is not None else None
     return Attachment.of(row, name) if row else None
-
-
-async def _full(info: Info, number: int) -> dict[str, Any]:
-    output = await info.context.loaders.output.load(number) or {}
-    full: dict[str, Any] = output.get("full", {})
-    return full

@@ -1,23 +1,22 @@
 """Reports: store what a run gave, search what was found, and tell what changed since."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import jsonpatch
-from sqlalchemy import Select, String, cast, func, or_, select
+from sqlalchemy import Select, String, Subquery, Text, cast, func, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import defer
 
 from cortexql import attachments as files
-from cortexql.errors import CortexError, NotFoundError
+from cortexql.errors import CortexError, NotFoundError, TooLargeError
 from cortexql.models import Artifact, Job, Level, Observable, Report
 from cortexql.principal import Permission
 from cortexql.runner.report import ParsedArtifact, ParsedReport
 from cortexql.runner.workspace import OutputError, open_artifact
-from cortexql.services import observables, page
+from cortexql.services import difference, observables, page
 from cortexql.transaction import Transaction
 
 _NEWEST = page.Keyset("reports", (Report.created_at, Report.id), descending=True)
@@ -35,6 +34,14 @@ class ReportFilter:
     search: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The full result of a report, and that of the one before it."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
 
 
 async def store(
@@ -162,21 +169,67 @@ async def latest(tx: Transaction, observable_ids: Sequence[int]) -> dict[int, li
 
 async def previous(tx: Transaction, report_ids: Sequence[int]) -> dict[int, Report]:
     """Return, for each report, the same analyzer's report of the same observable before it."""
+    before = _before(report_ids)
+    query = select(before.c.id, Report).join(Report, Report.id == before.c.before)
+    query = query.options(defer(Report.output, raiseload=True))
+    return {report_id: report for report_id, report in (await tx.session.execute(query)).all()}
+
+
+async def pairs(tx: Transaction, report_ids: Sequence[int]) -> dict[int, Pair | TooLargeError]:
+    """Return, for each report that has one before it, both full results; what is too large is not even read.
+
+    Those that come first are served first: the limit is for all together.
+    """
+    before = _before(report_ids)
+    query = select(before.c.id, before.c.before).where(before.c.before.is_not(None)).order_by(before.c.id)
+    found: dict[int, Pair | TooLargeError] = {}
+    small: dict[int, int] = {}
+    of_ids = [(report_id, before_id) for report_id, before_id in (await tx.session.execute(query)).all()]
+    sizes = await _sizes(tx, {id_ for ids in of_ids for id_ in ids})
+    total = 0
+    for report_id, before_id in of_ids:
+        size = sizes[report_id] + sizes[before_id]
+        if total + size > difference.MAX_BYTES:
+            found[report_id] = TooLargeError(difference.TOO_LARGE)
+            continue
+        total += size
+        small[report_id] = before_id
+    read = await outputs(tx, list({*small, *small.values()}))
+    for report_id, before_id in small.items():
+        found[report_id] = Pair(read[before_id].get("full", {}), read[report_id].get("full", {}))
+    return found
+
+
+async def _sizes(tx: Transaction, report_ids: Collection[int]) -> dict[int, int]:
+    query = select(Report.id, func.octet_length(cast(Report.output, Text)))
+    rows = (await tx.session.execute(query.where(Report.id.in_(report_ids)))).all()
+    return {report_id: size for report_id, size in rows}
+
+
+async def changes(
+    pairs_of_reports: Mapping[int, Pair | TooLargeError],
+) -> dict[int, difference.Patch | TooLargeError]:
+    """Return for each pair the RFC 6902 patch that makes the later result of the earlier one, or why there is none."""
+    found: dict[int, difference.Patch | TooLargeError] = {}
+    to_compare: dict[int, Pair] = {}
+    for report_id, pair in pairs_of_reports.items():
+        if isinstance(pair, TooLargeError):
+            found[report_id] = pair
+        else:
+            to_compare[report_id] = pair
+    patches = await difference.between([(pair.before, pair.after) for pair in to_compare.values()])
+    return found | dict(zip(to_compare, patches, strict=True))
+
+
+def _before(report_ids: Sequence[int]) -> Subquery:
+    """Return pairs (id, before): a report, and the same analyzer's one of the same observable before it."""
     asked = select(Report.observable_id).where(Report.id.in_(report_ids))
     before = func.lag(Report.id).over(
         partition_by=(Report.observable_id, Report.neuron_name), order_by=Report.id
     )
     history = select(Report.id.label("id"), before.label("before")).where(Report.observable_id.in_(asked))
-    pairs = history.subquery()
-    query = select(pairs.c.id, Report).join(Report, Report.id == pairs.c.before)
-    query = query.where(pairs.c.id.in_(report_ids)).options(defer(Report.output, raiseload=True))
-    return {report_id: report for report_id, report in (await tx.session.execute(query)).all()}
-
-
-def changes(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return an RFC 6902 patch between two full results."""
-    patch: list[dict[str, Any]] = jsonpatch.make_patch(before, after).patch
-    return patch
+    of_all = history.subquery()
+    return select(of_all.c.id, of_all.c.before).where(of_all.c.id.in_(report_ids)).subquery()
 
 
 def _light() -> Select[tuple[Report]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from sqlalchemy import func, select
 
 from cortexql import attachments
 from cortexql.attachments import Content
-from cortexql.errors import NotFoundError
+from cortexql.errors import NotFoundError, TooLargeError
 from cortexql.models import (
     Artifact,
     Attachment,
@@ -27,7 +28,7 @@ from cortexql.models import (
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.runner.report import ParsedArtifact, ParsedReport, ParsedTaxonomy
-from cortexql.services import details, jobs, ledger, reports, scheduling
+from cortexql.services import details, difference, jobs, ledger, reports, scheduling
 from cortexql.services.execution import Executor
 from cortexql.services.page import PageRequest
 from cortexql.services.submission import JobRequest, ObservableRequest
@@ -229,16 +230,55 @@ async def test_previous_and_changes_tell_what_is_new(
     async with resources.transactions(world.alpha.principals[Role.READ]) as tx:
         found = sorted(await reports.list_of_jobs(tx, ids), key=lambda report: report.id)
         before = await reports.previous(tx, [report.id for report in found])
+        changes = await reports.changes(await reports.pairs(tx, [report.id for report in found]))
         (observable_id,) = {report.observable_id or 0 for report in found}
         latest = await reports.latest(tx, [observable_id])
     first, second, third = found
     assert {key: report.id for key, report in before.items()} == {second.id: first.id, third.id: second.id}
     assert [report.id for report in latest[observable_id]] == [third.id]
-    assert reports.changes(fulls[0], fulls[1]) == [
-        {"op": "remove", "path": "/gone"},
-        {"op": "replace", "path": "/n", "value": 2},
+    assert changes == {
+        second.id: [{"op": "remove", "path": "/gone"}, {"op": "replace", "path": "/n", "value": 2}],
+        third.id: [{"op": "add", "path": "/list", "value": [1]}],
+    }
+
+
+async def test_a_comparison_that_takes_too_long_is_given_up_and_the_loop_goes_on() -> None:
+    hostile: Any = [[{"n": n} for n in range(60_000)], [{"n": n + 1} for n in range(60_000)]]
+    for _ in range(200):
+        hostile = [[item] for item in hostile]
+    comparing = asyncio.create_task(difference.between([({}, {"n": 1}), tuple(hostile)], seconds=3))
+    longest, before = 0.0, time.monotonic()
+    while not comparing.done():
+        await asyncio.sleep(0.01)
+        longest, before = max(longest, time.monotonic() - before), time.monotonic()
+    first, second = comparing.result()
+    assert first == [{"op": "add", "path": "/n", "value": 1}]
+    assert str(second) == "the results could not be compared within 3 s"
+    assert longest < 3
+
+
+async def test_results_that_are_too_large_or_deep_are_not_compared(
+    resources: Resources, world: World, executor: Executor
+) -> None:
+    deep: Any = []
+    for _ in range(900):
+        deep = [deep]
+    large = {"text": "x" * difference.MAX_BYTES}
+    ids = []
+    for full in ({"deep": deep}, {"deep": [deep]}, large, {"small": 1}, {"small": 2}):
+        ids.append(await submit_echo(resources, world.alpha, output=full))
+        await executor.run_jobs()
+    async with resources.transactions(world.alpha.principals[Role.READ]) as tx:
+        found = sorted(await reports.list_of_jobs(tx, ids), key=lambda report: report.id)
+        changes = await reports.changes(await reports.pairs(tx, [report.id for report in found]))
+    told = [changes.get(report.id) for report in found]
+    assert [str(item) if isinstance(item, TooLargeError) else item for item in told] == [
+        None,
+        "the results are nested too deeply to be compared",
+        "the results are too large to be compared: at most 4 MB for all of a request",
+        "the results are too large to be compared: at most 4 MB for all of a request",
+        [{"op": "replace", "path": "/small", "value": 2}],
     ]
-    assert reports.changes(fulls[1], fulls[1]) == []
 
 
 @pytest.mark.parametrize(
