@@ -15,6 +15,7 @@ from cortexql.admin.pages import (
     organizations,
     quotas,
     sessions,
+    setup,
     users,
 )
 from cortexql.admin.visit import Handler, console
@@ -36,6 +37,8 @@ routes = [
     Route("/theme", sessions.choose_theme, methods=["POST"]),
     _get("/", home.show),
     _get("/health", home.show_health),
+    _get("/setup", setup.show),
+    _post("/setup", setup.set_up),
     _get("/jobs", jobs.list_jobs),
     _get("/jobs/{id:int}", jobs.show),
     _get("/jobs/{id:int}/report.json", jobs.download),

@@ -1,16 +1,54 @@
-"""The first superadmin, from the settings, while there is no user."""
+"""First run: the superadmin from the settings while there is no user, then the first team."""
 
 import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
 from cortexql.models import Organization, User
-from cortexql.principal import Role, system
-from cortexql.services import api_keys, organizations, passwords, users
+from cortexql.principal import Permission, Role, system
+from cortexql.secrets import Cipher
+from cortexql.services import api_keys, neurons, organizations, passwords, users
 from cortexql.settings import Settings
-from cortexql.transaction import Transactions
+from cortexql.transaction import Transaction, Transactions
 
 _LOCK = 0x66697273  # one process at a time: "firs"
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """A first organization, whose admin may analyze too, and the definitions that it has enabled from the start."""
+
+    organization: str
+    login: str
+    password_hash: str
+    definitions: Sequence[str] = ()
+
+
+async def is_alone(tx: Transaction) -> bool:
+    """Say whether there is no organization but the instance's own: nothing can be analyzed yet."""
+    tx.principal.require(Permission.INSTANCE_MANAGE)
+    others = select(Organization.id).where(Organization.name != organizations.FIRST).limit(1)
+    return (await tx.session.scalars(others)).first() is None
+
+
+async def set_up(tx: Transaction, team: Team, cipher: Cipher) -> str:
+    """Create a team, and return its admin's API key; all or nothing.
+
+    Raises:
+        ConflictError: organization or login are taken.
+        InvalidInputError: a definition needs something set.
+    """
+    tx.principal.require(Permission.INSTANCE_MANAGE)
+    await organizations.create(tx, team.organization, "")
+    admin = users.NewUser(
+        team.login, team.login, frozenset({Role.ORGADMIN}), team.organization, team.password_hash
+    )
+    user = await users.create(tx, admin)
+    for definition_id in team.definitions:
+        await neurons.enable(tx, neurons.NewNeuron(definition_id, organization=team.organization), cipher)
+    return (await api_keys.renew(tx, user.login)).key
 
 
 async def first_superadmin(transactions: Transactions, settings: Settings) -> str | None:
