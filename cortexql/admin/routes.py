@@ -4,6 +4,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Route, Router
 
+from cortexql.admin import live
 from cortexql.admin.errors import show_cortex_error, show_http_error
 from cortexql.admin.pages import (
     account,
@@ -39,6 +40,7 @@ routes = [
     _get("/health", home.show_health),
     _get("/setup", setup.show),
     _post("/setup", setup.set_up),
+    _get("/live", live.follow),
     _get("/jobs", jobs.list_jobs),
     _get("/jobs/{id:int}", jobs.show),
     _get("/jobs/{id:int}/report.json", jobs.download),

@@ -6,7 +6,7 @@ not seen from memory, or, far behind, from the database. So none is missed and n
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -110,7 +110,7 @@ class Feed:
         job, seq = row
         return job, seq
 
-    async def follow(self, principal: Principal, after: int) -> AsyncIterator[list[Happening]]:
+    async def follow(self, principal: Principal, after: int) -> AsyncGenerator[list[Happening], None]:
         """Yield all that happens behind a cursor, in batches, for ever; an empty batch: nothing more as yet.
 
         Raises:

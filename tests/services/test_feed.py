@@ -99,7 +99,7 @@ async def test_without_a_hint_the_log_is_looked_at(resources: Resources, world: 
     await submit_echo(resources, world.alpha)
     batch = await asyncio.wait_for(anext(following), 10)
     assert [happening.seq for happening in batch] == [1]
-    await following.aclose()  # type: ignore[attr-defined]
+    await following.aclose()
 
 
 @pytest.mark.parametrize("dropped", [2, 3])

@@ -6,7 +6,7 @@ from cortexql.admin.pages.job_rows import read_rows
 from cortexql.admin.visit import Visit
 from cortexql.models import JobStatus
 from cortexql.principal import Permission, system
-from cortexql.services import bootstrap, health, jobs
+from cortexql.services import bootstrap, health, jobs, log
 from cortexql.services.page import PageRequest, total
 
 _COUNTED = (JobStatus.WAITING, JobStatus.IN_PROGRESS, JobStatus.SUCCESS, JobStatus.FAILURE)
@@ -17,6 +17,7 @@ async def show(visit: Visit) -> Response:
     """Show counts, the newest jobs, and to those who run the instance its parts."""
     counts: dict[str, int] = {}
     async with visit.open() as tx:
+        position = await log.own_position(tx)
         alone = visit.principal.is_superadmin and await bootstrap.is_alone(tx)
         for status in _COUNTED:
             page = await jobs.list_page(tx, jobs.JobFilter(status=[status]), PageRequest(first=0))
@@ -26,6 +27,7 @@ async def show(visit: Visit) -> Response:
     return visit.page(
         "home/show.html",
         partial="home/_overview.html",
+        position=position,
         counts=counts,
         alone=alone,
         rows=rows,

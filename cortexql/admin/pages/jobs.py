@@ -31,27 +31,30 @@ class _Found:
 
 
 async def list_jobs(visit: Visit) -> Response:
-    """List jobs, newest first; the table alone again every two seconds."""
+    """List jobs, newest first; the table alone again on every hint."""
     filters = {name: value for name in _FILTERS if (value := visit.asked(name))}
     async with visit.open() as tx:
+        position = await log.own_position(tx)
         page = await jobs.list_page(tx, _to_filter(filters), visit.page_request(_PAGE))
         rows = await read_rows(tx, page.rows)
-    position = {name: value for name in ("after", "before") if (value := visit.asked(name))}
+    cursor = {name: value for name in ("after", "before") if (value := visit.asked(name))}
     return visit.page(
         "jobs/list.html",
         partial="jobs/_table.html",
+        position=position,
         rows=rows,
         page=page,
         filters=filters,
-        address={**filters, **position},
+        address={**filters, **cursor},
         statuses=[status.value for status in JobStatus],
         levels=[level.value for level in Level],
     )
 
 
 async def show(visit: Visit) -> Response:
-    """Show a job; while it is under way the page asks for this again."""
+    """Show a job; while it is under way the page asks for this again on every hint."""
     async with visit.open() as tx:
+        position = await log.own_position(tx)
         job = await jobs.get(tx, _id(visit))
         if job.status is JobStatus.DELETED:
             raise NotFoundError("the job is deleted")
@@ -62,6 +65,7 @@ async def show(visit: Visit) -> Response:
     return visit.page(
         "jobs/show.html",
         partial="jobs/_job.html",
+        position=position,
         row=row,
         job=job,
         file=file,

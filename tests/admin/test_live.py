@@ -1,0 +1,87 @@
+"""Live hints: of the own organization alone, resumed where the connection was lost, over when the job is."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import httpx
+import pytest
+from playwright.async_api import Page, expect
+
+from cortexql.principal import Role
+from cortexql.resources import Resources
+from cortexql.services import submission
+from cortexql.services.execution import Executor
+from cortexql.services.submission import JobRequest, ObservableRequest
+from tests.admin.test_accessibility import enter
+from tests.admin.test_console import give_password, run_job, signed_in
+from tests.conftest import Tenant, World
+
+
+async def submit(resources: Resources, tenant: Tenant) -> int:
+    request = JobRequest([ObservableRequest("ip", data="192.0.2.7")], ["Echo_1_0"])
+    async with resources.transactions(tenant.principals[Role.ANALYZE]) as tx:
+        done = await submission.submit_one(tx, request, resources.settings)
+    assert done.job is not None
+    return done.job.id
+
+
+async def hints(
+    client: httpx.AsyncClient, path: str, last: str = ""
+) -> AsyncGenerator[tuple[str, str], None]:
+    """Yield each event's name and id."""
+    headers = {"Last-Event-ID": last} if last else {}
+    async with client.stream("GET", path, headers=headers) as answer:
+        assert answer.status_code == 200
+        name = ""
+        async for line in answer.aiter_lines():
+            key, _, value = line.partition(": ")
+            if key == "event":
+                name = value
+            elif key == "id":
+                yield name, value
+
+
+async def test_a_jobs_hints_end_with_it_and_go_on_where_they_were_lost(
+    url: str, world: World, resources: Resources, executor: Executor
+) -> None:
+    job_id = await submit(resources, world.alpha)
+    path = f"/admin/live?job={job_id}"
+    async with signed_in(url, resources, "read@alpha") as client, asyncio.timeout(30):
+        stream = hints(client, path)
+        name, seen = await anext(stream)
+        assert name == "changed"
+        await stream.aclose()
+        assert await executor.run_jobs() == 1
+        resumed = [hint async for hint in hints(client, path, seen)]
+        assert [name for name, _ in resumed][-2:] == ["changed", "ended"]
+        assert int(resumed[-1][1]) > int(seen)
+        asked = [hint async for hint in hints(client, f"{path}&after={seen}")]
+        assert asked[-1] == resumed[-1]
+
+
+async def test_hints_tell_nothing_of_another_organization(
+    url: str, world: World, resources: Resources, executor: Executor
+) -> None:
+    other = await submit(resources, world.beta)
+    async with signed_in(url, resources, "read@alpha") as client, asyncio.timeout(30):
+        assert (await client.get(f"/admin/live?job={other}")).status_code == 404
+        stream = hints(client, "/admin/live")
+        _, start = await anext(stream)
+        await submit(resources, world.beta)
+        await submit(resources, world.alpha)
+        assert await anext(stream) == ("changed", str(int(start) + 1))
+        await stream.aclose()
+    async with httpx.AsyncClient(base_url=url) as stranger:
+        assert (await stranger.get("/admin/live")).status_code == 303
+
+
+@pytest.mark.parts
+async def test_a_list_of_jobs_shows_a_new_one_and_its_end_by_itself(
+    url: str, world: World, resources: Resources, executor: Executor, page: Page
+) -> None:
+    await give_password(resources, "read@alpha")
+    await enter(page, url, "read@alpha")
+    await page.goto(f"{url}/admin/jobs")
+    await expect(page.locator('[data-connected="yes"]')).to_have_count(1)
+    await run_job(resources, world.alpha, executor)
+    await expect(page.locator("#jobs .state")).to_have_text("success")
