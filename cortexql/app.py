@@ -25,6 +25,7 @@ from cortexql.log import get_logger
 from cortexql.principal import system
 from cortexql.resolvers.asgi import GraphQLApp
 from cortexql.resources import Resources, open_resources
+from cortexql.rest import audit
 from cortexql.rest.files import download
 from cortexql.rest.routes import routes as cortex_routes
 from cortexql.settings import Settings
@@ -68,6 +69,7 @@ def routes() -> list[Route | Mount | WebSocketRoute]:
         Route("/graphql", _LateApp("graphql"), methods=None),
         WebSocketRoute("/graphql", _LateApp("graphql")),
         Route("/files/{sha256}", download, methods=["GET"]),
+        Route("/audit.jsonl", audit.export, methods=["GET"]),
         *cortex_routes(),
         Route("/healthz", _alive, methods=["GET"]),
         Route("/readyz", _ready, methods=["GET"]),

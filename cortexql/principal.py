@@ -22,10 +22,11 @@ class Permission(StrEnum):
     JOB_SUBMIT = "job_submit"  # submit, cancel, delete
     NEURON_MANAGE = "neuron_manage"  # enable, configure, upgrade, pull, limit; refresh the catalogue
     USER_MANAGE = "user_manage"  # users of the organization
+    AUDIT_READ = "audit_read"  # who changed what in the organization
     INSTANCE_MANAGE = "instance_manage"  # organizations, users everywhere, sources, registries, budgets
 
 
-_ADMIN = frozenset({Permission.READ, Permission.NEURON_MANAGE, Permission.USER_MANAGE})
+_ADMIN = frozenset({Permission.READ, Permission.NEURON_MANAGE, Permission.USER_MANAGE, Permission.AUDIT_READ})
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.READ: frozenset({Permission.READ}),
     Role.ANALYZE: frozenset({Permission.READ, Permission.JOB_SUBMIT}),
@@ -39,6 +40,7 @@ class Principal:
     """An authenticated caller, or the system itself (worker, sweeper, shell), which sees every row.
 
     `roles` are fewer than the user's where an API key has fewer: such a caller is `restricted`.
+    `credential` and `address` say for the audit log what was shown, and from where.
     """
 
     login: str
@@ -46,6 +48,7 @@ class Principal:
     user_id: int | None = None
     roles: frozenset[Role] = frozenset()
     credential: str = ""
+    address: str = ""
     restricted: bool = False
     session_id: int | None = None
     api_key_id: int | None = None

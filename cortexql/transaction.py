@@ -5,6 +5,7 @@ ORM statement is narrowed to the rows that exist for it, and a write to a foreig
 commits; only then wake-ups and events go out. An exception rolls back and drops them.
 """
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -43,13 +44,30 @@ ADMINISTERED: tuple[type[SQLModel], ...] = (
     models.User,
     models.ApiKey,
     models.Session,
+    models.Audit,
     models.Neuron,
     models.SharedConfig,
 )
 # What has no organization is the whole instance's and binds every one; only a superadmin may write it.
 SHARED: tuple[type[SQLModel], ...] = (models.Quota, models.Authority, models.Proxy)
 TENANT_TABLES = CONFIDENTIAL + ADMINISTERED + SHARED
+# Triggers write each change of these into the audit log, with the origin that the transaction has told.
+AUDITED: tuple[type[SQLModel], ...] = (
+    models.Organization,
+    models.User,
+    models.ApiKey,
+    models.Session,
+    models.Neuron,
+    models.SharedConfig,
+    models.Quota,
+    models.Registry,
+    models.Authority,
+    models.Proxy,
+    models.CatalogRefresh,
+    models.Job,
+)
 _PRINCIPAL = "principal"
+_TOLD = "told"
 
 
 class ForeignRowError(RuntimeError):
@@ -175,6 +193,8 @@ def _visible(principal: Principal, table: type[SQLModel]) -> bool:
 @event.listens_for(ScopedSession, "do_orm_execute")
 def _narrow(state: ORMExecuteState) -> None:
     principal = cast("Principal", state.session.info[_PRINCIPAL])
+    if not state.is_select and state.bind_mapper is not None:
+        _tell_origin(state.session, state.bind_mapper.class_)
     if principal.is_system:
         return
     if state.is_insert:
@@ -235,6 +255,10 @@ def _check_update(state: ORMExecuteState, principal: Principal) -> None:
 @event.listens_for(ScopedSession, "before_flush")
 def _guard(session: Session, _context: UOWTransaction, _instances: object) -> None:
     principal = cast("Principal", session.info[_PRINCIPAL])
+    for row in [*session.new, *session.dirty, *session.deleted]:
+        # An analyzer's job is its own record: its submission costs no statement more.
+        if not (isinstance(row, models.Job) and row.type is models.NeuronType.ANALYZER):
+            _tell_origin(session, type(row))
     if principal.is_system:
         return
     for row in [*session.new, *session.dirty, *session.deleted]:
@@ -244,6 +268,17 @@ def _guard(session: Session, _context: UOWTransaction, _instances: object) -> No
         elif table in TENANT_TABLES:
             for owner in _owners(row):
                 _check_owner(principal, table, owner)
+
+
+def _tell_origin(session: Session, table: type[SQLModel]) -> None:
+    """Tell the audit log's triggers, once in a transaction, who makes its changes, from where, with what."""
+    principal = cast("Principal", session.info[_PRINCIPAL])
+    is_work = principal.is_system and table is models.Job
+    if table not in AUDITED or is_work or session.info.get(_TOLD):
+        return
+    session.info[_TOLD] = True
+    origin = {"actor": principal.login, "credential": principal.credential, "address": principal.address}
+    session.connection().execute(select(func.set_config("cortexql.origin", json.dumps(origin), True)))
 
 
 def _owners(row: object) -> set[int | None]:

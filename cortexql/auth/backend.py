@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from dataclasses import replace
 
 from starlette.requests import HTTPConnection
 
@@ -34,7 +35,7 @@ async def caller_of(resources: Resources, connection: HTTPConnection) -> Princip
     principal = await session.principal_of_cookie(resources, cookie)
     if csrf.changes_state(connection):
         csrf.check_same_origin(connection, resources.settings.public_url)
-    return principal
+    return replace(principal, address=address_of(connection))
 
 
 async def from_authorization(resources: Resources, connection: HTTPConnection, value: str) -> Principal:
@@ -44,7 +45,8 @@ async def from_authorization(resources: Resources, connection: HTTPConnection, v
     if not credential or len(credential) > _LONGEST:
         raise UnauthenticatedError
     if scheme.lower() == "bearer":
-        return await api_keys.principal_of(resources.transactions, credential)
+        principal = await api_keys.principal_of(resources.transactions, credential)
+        return replace(principal, address=address_of(connection))
     if scheme.lower() == "basic" and resources.settings.basic_auth:
         return await password_check(resources, connection).principal_of(*_basic(credential))
     raise UnauthenticatedError
@@ -57,10 +59,12 @@ async def renewed(resources: Resources, principal: Principal) -> Principal:
         UnauthenticatedError: it is locked, or its session or API key has ended.
     """
     if principal.session_id is not None:
-        return await sessions.renewed(resources.transactions, principal.session_id, resources.settings)
-    if principal.api_key_id is not None:
-        return await api_keys.renewed(resources.transactions, principal.api_key_id)
-    return await credentials.renewed(resources.transactions, principal)
+        present = await sessions.renewed(resources.transactions, principal.session_id, resources.settings)
+    elif principal.api_key_id is not None:
+        present = await api_keys.renewed(resources.transactions, principal.api_key_id)
+    else:
+        present = await credentials.renewed(resources.transactions, principal)
+    return replace(present, address=principal.address)
 
 
 def password_check(resources: Resources, connection: HTTPConnection) -> PasswordCheck:

@@ -1,6 +1,7 @@
 """The tables, a file an aggregate."""
 
 from cortexql.models.attachment import Attachment, AttachmentChunk
+from cortexql.models.audit import Audit, AuditAction
 from cortexql.models.definition import CatalogRefresh, Definition, ItemType, NeuronType
 from cortexql.models.image import Image, ImagePolicy
 from cortexql.models.job import Job, JobEvent, JobStage, JobStatus, Observable, Priority, RunnerKind
@@ -19,6 +20,8 @@ __all__ = [
     "Artifact",
     "Attachment",
     "AttachmentChunk",
+    "Audit",
+    "AuditAction",
     "Authority",
     "CatalogRefresh",
     "Definition",

@@ -17,6 +17,7 @@ from strawberry.types import ExecutionContext
 
 from cortexql.errors import CortexError, ErrorCode
 from cortexql.log import get_logger
+from cortexql.resolvers.audit import AuditQueries
 from cortexql.resolvers.identities import IdentityQueries
 from cortexql.resolvers.jobs import JobMutations, JobQueries
 from cortexql.resolvers.limits import FieldsLimiter
@@ -37,7 +38,9 @@ _CACHED_DOCUMENTS = 500
 
 
 @strawberry.type(description="What can be read.")
-class Query(OrganizationQueries, IdentityQueries, NeuronQueries, NetworkQueries, JobQueries, NodeQueries):
+class Query(
+    OrganizationQueries, IdentityQueries, NeuronQueries, NetworkQueries, AuditQueries, JobQueries, NodeQueries
+):
     pass
 
 

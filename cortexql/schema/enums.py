@@ -8,6 +8,7 @@ import strawberry
 
 from cortexql.errors import ErrorCode
 from cortexql.models import (
+    AuditAction,
     ImagePolicy,
     JobStage,
     JobStatus,
@@ -28,6 +29,7 @@ from cortexql.services.submission import Outcome
 
 __all__ = [
     "Admission",
+    "AuditAction",
     "CatalogChangeKind",
     "Direction",
     "ErrorCode",
@@ -74,6 +76,17 @@ _enum(
         "ANALYZE": "Submits, cancels and deletes jobs, too.",
         "ORGADMIN": "Manages the organization's neurons and users, too.",
         "SUPERADMIN": "Manages the instance: organizations, users, catalogues, budgets. It sees no jobs of others.",
+    },
+)
+_enum(
+    AuditAction,
+    "What the audit log tells.",
+    {
+        "CREATED": "Something was made.",
+        "CHANGED": "Something was changed.",
+        "REMOVED": "Something was removed.",
+        "SIGNED_IN": "Somebody came in by password.",
+        "SIGN_IN_FAILED": "A password did not do.",
     },
 )
 _enum(

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from cortexql.errors import UnauthenticatedError
 from cortexql.models import Organization, OrganizationStatus, User, UserStatus
 from cortexql.principal import Principal, Role, system
-from cortexql.services import lockout, passwords, text, users
+from cortexql.services import audit, lockout, passwords, text, users
 from cortexql.settings import Settings
 from cortexql.transaction import Transactions
 
@@ -86,9 +86,9 @@ class PasswordCheck:
                 except ProviderUnavailableError as error:
                     principal, refusal = None, error
                 if principal is not None or provider is self.providers[-1]:
-                    await self._count(attempt, right=principal is not None)
+                    await self._count(attempt, login, principal)
             if principal is not None:
-                return principal
+                return replace(principal, address=self.address)
         raise refusal
 
     async def is_own(self, principal: Principal, password: str | None) -> bool:
@@ -111,12 +111,13 @@ class PasswordCheck:
         async with self.transactions(AUTHENTICATION) as tx:
             await lockout.check(tx, attempt, self.settings)
 
-    async def _count(self, attempt: lockout.Attempt, *, right: bool) -> None:
+    async def _count(self, attempt: lockout.Attempt, login: str, principal: Principal | None) -> None:
         async with self.transactions(AUTHENTICATION) as tx:
-            if right:
-                await lockout.count_success(tx, attempt)
-            else:
+            if principal is None:
                 await lockout.count_failure(tx, attempt, self.settings)
+                await audit.note_failed_sign_in(tx, users.to_login(login), self.address)
+            elif await lockout.count_success(tx, attempt):
+                await audit.note_sign_in(tx, replace(principal, address=self.address))
 
 
 async def renewed(transactions: Transactions, principal: Principal) -> Principal:

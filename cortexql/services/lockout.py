@@ -68,8 +68,11 @@ async def count_failure(tx: Transaction, attempt: Attempt, settings: Settings) -
     await tx.session.execute(added.on_conflict_do_update(index_elements=["login", "address"], set_=changed))
 
 
-async def count_success(tx: Transaction, attempt: Attempt) -> None:
-    """Forget the login's failures from this address, and that it is known there; forget what is long over."""
+async def count_success(tx: Transaction, attempt: Attempt) -> bool:
+    """Forget the login's failures from this address, and note that it is known there; forget what is long over.
+
+    Return whether there was something to note: after a failure, and once a day.
+    """
     added = insert(SignInCount).values(
         login=attempt.login, address=attempt.address, failures=0, succeeded_at=func.now()
     )
@@ -80,8 +83,10 @@ async def count_success(tx: Transaction, attempt: Attempt) -> None:
         SignInCount.succeeded_at < func.now() - _NOTED,
     )
     upsert = added.on_conflict_do_update(index_elements=["login", "address"], set_=changed, where=unnoted)
-    if (await tx.session.execute(upsert)).rowcount:
+    noted = bool((await tx.session.execute(upsert)).rowcount)
+    if noted:
         await tx.session.execute(delete(SignInCount).where(_is_over()))
+    return noted
 
 
 def _keys(attempt: Attempt) -> list[tuple[str, str]]:

@@ -31,6 +31,7 @@ async def begin(
     token = secrets.token_urlsafe(32)
     async with transactions(AUTHENTICATION) as tx:
         await tx.session.execute(delete(Session).where(~_lives(settings)))
+    async with transactions(principal) as tx:
         tx.session.add(
             Session(
                 organization_id=principal.organization_id or 0,
