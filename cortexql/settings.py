@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     ValidationInfo,
     field_validator,
@@ -51,11 +52,13 @@ def _check_filter(text: str) -> str:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Runners = Annotated[tuple[Literal["docker", "process"], ...], NoDecode, BeforeValidator(_split)]
-Providers = Annotated[tuple[Literal["local", "ldap", "ad"], ...], NoDecode, BeforeValidator(_split)]
+Providers = Annotated[tuple[Literal["local", "ldap", "ad", "oidc"], ...], NoDecode, BeforeValidator(_split)]
 DirectoryUrls = Annotated[
     tuple[Annotated[str, _with_scheme("ldaps", "ldap")], ...], NoDecode, BeforeValidator(_split)
 ]
 DirectoryFilter = Annotated[str, AfterValidator(_check_filter)]
+IssuerUrl = Annotated[str, _with_scheme("https", "http")]
+IpNetworks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_split)]
 DatabaseUrl = Annotated[str, _with_scheme("postgresql", "postgres")]
 RedisUrl = Annotated[str, _with_scheme("redis", "rediss", "unix")]
 _NONE, _SECOND = timedelta(0), timedelta(seconds=1)
@@ -159,8 +162,27 @@ class Settings(BaseSettings):
     ad_login: Literal["sAMAccountName", "userPrincipalName"] = Field(
         "sAMAccountName", description="attribute that is the login"
     )
+    oidc_issuer: IssuerUrl = Field("", description="the OpenID Connect provider, exactly as it names itself")
+    oidc_client_id: str = Field("", description="how it knows us")
+    oidc_client_secret: SecretStr = Field(
+        SecretStr(""), description="our secret there; empty: a public client"
+    )
+    oidc_scopes: str = Field("openid profile email", description="what is asked for")
+    oidc_login_claim: str = Field(
+        "preferred_username",
+        min_length=1,
+        description="claim that is the login; only what users cannot choose",
+    )
+    oidc_name_claim: str = Field("name", description="claim that is the name to show")
+    oidc_groups_claim: str = Field("groups", description="claim that lists the groups")
+    oidc_label: str = Field("Single sign-on", min_length=1, description="what the login page calls it")
+    outbound_allow: IpNetworks = Field(
+        (), description="loopback, link-local and metadata addresses that our own requests may reach"
+    )
     auth_providers: Providers = Field(
-        ("local",), min_length=1, description="who is asked about a login, in this order: local, ldap, ad"
+        ("local",),
+        min_length=1,
+        description="who is asked about a login, in this order: local, ldap, ad, oidc",
     )
     auth_create_users: bool = Field(
         False, description="whether whom an outside provider vouches for gets a user where there is none"
@@ -190,7 +212,11 @@ class Settings(BaseSettings):
     @field_validator("auth_providers")
     @classmethod
     def _are_configured(cls, names: tuple[str, ...], given: ValidationInfo) -> tuple[str, ...]:
-        needed = {"ldap": ("ldap_urls",), "ad": ("ad_domain",)}
+        needed = {
+            "ldap": ("ldap_urls",),
+            "ad": ("ad_domain",),
+            "oidc": ("oidc_issuer", "oidc_client_id"),
+        }
         for name in names:
             for setting in needed.get(name, ()):
                 if not given.data.get(setting):

@@ -17,6 +17,7 @@ from cortexql.admin.pages import (
     quotas,
     sessions,
     setup,
+    single_sign_on,
     users,
 )
 from cortexql.admin.visit import Handler, console
@@ -34,6 +35,9 @@ def _post(path: str, handler: Handler) -> Route:
 routes = [
     Route("/login", sessions.show_login, methods=["GET"]),
     Route("/login", sessions.login, methods=["POST"]),
+    Route("/login/oidc", single_sign_on.begin, methods=["GET"]),
+    Route("/login/oidc/callback", single_sign_on.finish, methods=["GET"]),
+    Route("/login/oidc/logout", single_sign_on.logout, methods=["GET"]),
     Route("/logout", sessions.logout, methods=["POST"]),
     Route("/theme", sessions.choose_theme, methods=["POST"]),
     _get("/", home.show),

@@ -1,10 +1,15 @@
 """What tests of authentication do again and again."""
 
+import asyncio
 from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import httpx
+import uvicorn
+from starlette.applications import Starlette
 
 from cortexql.auth.providers import password_providers
 from cortexql.errors import CortexError
@@ -44,3 +49,18 @@ async def sign_in(resources: Resources, login: str, password: str, address: str 
         return (await check.principal_of(login, password)).login
     except CortexError as error:
         return error.code.value
+
+
+@asynccontextmanager
+async def serving(app: Starlette, port: int = 0) -> AsyncIterator[str]:
+    """Serve an application until the block ends; yield its address."""
+    config = uvicorn.Config(
+        app, port=port, log_config=None, proxy_headers=False, timeout_graceful_shutdown=1, ws="none"
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve())  # noqa: SLF001 its own handlers would take the tests' signals
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await task

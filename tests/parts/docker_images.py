@@ -63,7 +63,7 @@ def make_worker(client: Any, folder: Path, script: str, tag: str, *more: str) ->
 
 def get_base_archive() -> Path:
     """Return the base's root file system as a tar archive, made if this machine has none yet."""
-    cache = _make_cache_folder()
+    cache = make_cache_folder()
     archive = cache / f"base-{_CACHE_VERSION}.tar"
     with locks.locked(cache):
         if not archive.exists():
@@ -89,7 +89,7 @@ def _to_root_owned(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return member.replace(uid=0, gid=0, uname="root", gname="root")
 
 
-def _make_cache_folder() -> Path:
+def make_cache_folder() -> Path:
     default = Path.home() / ".cache" / "cortexql-tests"
     folder = Path(os.environ.get("CORTEXQL_TEST_CACHE") or default).absolute()
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,14 +10,19 @@ from cortexql.auth import csrf, session
 from cortexql.auth.backend import password_check
 from cortexql.errors import RateLimitedError, UnauthenticatedError
 from cortexql.resources import Resources
+from cortexql.services.credentials import ProviderUnavailableError
+from cortexql.services.identities import NotAdmittedError
 
+# The ID token of a sign-in at the provider: by it the provider knows whom to sign out. It is no credential here.
+OIDC_HINT = "cortexql_oidc_hint"
 _HOME = "/admin/"
 _YEAR = 365 * 24 * 3600
 
 
 async def show_login(request: Request) -> Response:
     """Show the form."""
-    return _form(request, request.query_params.get("next", ""))
+    signed_out = "signed_out" in request.query_params and OIDC_HINT in request.cookies
+    return login_page(request, request.query_params.get("next", ""), signed_out=signed_out)
 
 
 async def login(request: Request) -> Response:
@@ -28,11 +33,17 @@ async def login(request: Request) -> Response:
         name, password, after = (str(form.get(field, "")) for field in ("login", "password", "next"))
     try:
         principal = await password_check(resources, request).principal_of(name, password)
+    except ProviderUnavailableError as error:
+        return login_page(request, after, name, error.message, error.status)
+    except NotAdmittedError as error:
+        return login_page(request, after, name, f"You are not signed in: {error.message}.", error.status)
     except UnauthenticatedError:
-        return _form(request, after, name, "Login and password do not fit, or the account is locked.", 401)
+        return login_page(
+            request, after, name, "Login and password do not fit, or the account is locked.", 401
+        )
     except RateLimitedError as error:
-        return _form(request, after, name, f"{error.message.capitalize()}.", error.status)
-    response = RedirectResponse(_own_path(after), status_code=303)
+        return login_page(request, after, name, f"{error.message.capitalize()}.", error.status)
+    response = RedirectResponse(own_path(after), status_code=303)
     await session.start(resources, principal, request, response)
     return response
 
@@ -41,7 +52,8 @@ async def logout(request: Request) -> Response:
     """End the session in this browser."""
     resources: Resources = request.app.state.resources
     csrf.check_same_origin(request, resources.settings.public_url)
-    response = RedirectResponse("/admin/login", status_code=303)
+    # At the provider, if it was one, the browser stays signed in; the page offers to end that too.
+    response = RedirectResponse("/admin/login?signed_out", status_code=303)
     await session.end(resources, request, response)
     return response
 
@@ -53,16 +65,32 @@ async def choose_theme(request: Request) -> Response:
     async with request.form(max_files=0) as form:
         chosen = "dark" if form.get("theme") == "dark" else "light"
     back = urlsplit(request.headers.get("referer", ""))
-    response = RedirectResponse(_own_path(f"{back.path}?{back.query}".rstrip("?")), status_code=303)
+    response = RedirectResponse(own_path(f"{back.path}?{back.query}".rstrip("?")), status_code=303)
     response.set_cookie("theme", chosen, max_age=_YEAR, path="/", samesite="lax", httponly=False)
     return response
 
 
-def _form(request: Request, after: str, name: str = "", error: str = "", status: int = 200) -> Response:
-    return render(request, "sessions/login.html", status, next=_own_path(after), login=name, error=error)
+def login_page(
+    request: Request,
+    after: str = "",
+    name: str = "",
+    error: str = "",
+    status: int = 200,
+    *,
+    signed_out: bool = False,
+) -> Response:
+    """Show the login page with the ways in that are configured."""
+    resources: Resources = request.app.state.resources
+    settings = resources.settings
+    ways = {
+        "passwords": not {"local", "ldap", "ad"}.isdisjoint(settings.auth_providers),
+        "single_sign_on": settings.oidc_label if "oidc" in settings.auth_providers else "",
+    }
+    context = {"next": own_path(after), "login": name, "error": error, "signed_out": signed_out}
+    return render(request, "sessions/login.html", status, **context, **ways)
 
 
-def _own_path(given: str) -> str:
+def own_path(given: str) -> str:
     """Return where to go on: a page of the console, never another site."""
     is_own = given.startswith("/admin") and "\\" not in given and given.isprintable()
     return given if is_own and not urlsplit(given).netloc else _HOME
