@@ -7,7 +7,18 @@ from starlette.types import Receive, Scope, Send
 
 from cortexql.models import NeuronType
 from cortexql.principal import Permission
-from cortexql.rest import configs, datastore, jobs, organizations, running, sessions, status, users, workers
+from cortexql.rest import (
+    configs,
+    datastore,
+    jobs,
+    misp,
+    organizations,
+    running,
+    sessions,
+    status,
+    users,
+    workers,
+)
 from cortexql.rest.edge import Endpoint, Handler, endpoint, guarded, not_found
 
 _READ = Permission.READ
@@ -30,6 +41,8 @@ def routes() -> list[Route]:
         *_organizations(),
         _route("GET", "/api/datastore/{hash}", datastore.download, _READ),
         _route("GET", "/api/datastorezip/{hash}", datastore.download_zipped, _READ),
+        _route("GET", "/modules", misp.modules, _READ),
+        _route("POST", "/query", misp.query, _SUBMIT),
         *[_any_method(path, _left_out(why)) for path, why in LEFT_OUT],
         _any_method("/api/{rest:path}", not_found),
     ]
