@@ -61,6 +61,8 @@ async def serving(app: Starlette, port: int = 0) -> AsyncIterator[str]:
     task = asyncio.create_task(server._serve())  # noqa: SLF001 its own handlers would take the tests' signals
     while not server.started:
         await asyncio.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    await task
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task

@@ -8,11 +8,13 @@ import sys
 
 from tests.parts.debian import PACKAGES, MissingPart, install
 from tests.parts.docker_images import get_base_archive
+from tests.parts.oidc_provider import get_package
 
 if __name__ == "__main__":
     try:
         install(*PACKAGES)
         get_base_archive()
+        get_package()
     except MissingPart as missing:
         print(f"some tests will not run: {missing}", file=sys.stderr)
         sys.exit(1 if os.environ.get("CI") else 0)
