@@ -43,8 +43,11 @@ async def store(tx: Transaction, organization_id: int, content: Content, *, max_
     row = {"organization_id": organization_id, **values}
     stored = (await tx.session.scalars(statement, [row])).one_or_none()
     if stored is None:
-        # Equal content: the first one's row stands. It is not locked, it never changes.
-        return await get(tx, str(values["sha256"]), organization_id)
+        # Equal content: the first one's row stands, unless it is deleted at this moment.
+        try:
+            return await get(tx, str(values["sha256"]), organization_id, hold=True)
+        except NotFoundError:
+            return await store(tx, organization_id, content, max_bytes=max_bytes)
     position = 0
     async for chunk in content.chunks():
         tx.session.add(AttachmentChunk(attachment_id=stored.id, position=position, content=chunk))
@@ -54,8 +57,12 @@ async def store(tx: Transaction, organization_id: int, content: Content, *, max_
     return stored
 
 
-async def get(tx: Transaction, sha256: str, organization_id: int | None = None) -> Attachment:
+async def get(
+    tx: Transaction, sha256: str, organization_id: int | None = None, *, hold: bool = False
+) -> Attachment:
     """Return a file's row by its SHA-256; for the system, of the organization that is named.
+
+    `hold`: nobody deletes it until the transaction ends.
 
     Raises:
         NotFoundError: the organization has no such file.
@@ -63,6 +70,8 @@ async def get(tx: Transaction, sha256: str, organization_id: int | None = None) 
     query = select(Attachment).where(Attachment.sha256 == sha256.lower())
     if organization_id is not None:
         query = query.where(Attachment.organization_id == organization_id)
+    if hold:
+        query = query.with_for_update(read=True, key_share=True)
     attachment = (await tx.session.scalars(query)).first()
     if attachment is None:
         raise NotFoundError(f"there is no file {sha256[:64]}")

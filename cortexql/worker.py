@@ -21,7 +21,7 @@ from cortexql.principal import system
 from cortexql.resources import Resources, open_resources
 from cortexql.runner import docker, process
 from cortexql.runner.base import Runner
-from cortexql.services import definitions, doctor, images
+from cortexql.services import definitions, doctor, images, retention
 from cortexql.services.execution import Executor, sweep
 from cortexql.services.preparation import ExecutionContext
 from cortexql.settings import Settings
@@ -35,6 +35,7 @@ _REFRESH_LOOK_SECONDS = 30.0
 _PULL_LOOK_SECONDS = 1.0
 _PRESENT_LOOK_SECONDS = 60.0
 _EXAMINE_SECONDS = 300.0
+_RETENTION_SECONDS = 600.0
 _SCHEDULE = system("schedule")
 _FIRST_PYTHON_WITH_PIDFD = (3, 12)
 
@@ -150,6 +151,7 @@ async def _serve(
         asyncio.create_task(_pass_nudges(resources.queue, worker.nudged)),
         asyncio.create_task(_refresh_often(context)),
         *[asyncio.create_task(keep) for keep in _keep_images(context)],
+        asyncio.create_task(_repeat(lambda: retention.sweep(context.transactions), _RETENTION_SECONDS)),
         asyncio.create_task(_repeat(lambda: _examine(resources), _EXAMINE_SECONDS)),
     ]
     try:

@@ -25,4 +25,8 @@ class Organization(SQLModel, table=True):
     # How many of its jobs may run at once, and how old a report may be where a neuron says nothing of it.
     max_concurrent_jobs: int | None = Field(default=None)
     freshness: timedelta | None = Field(default=None, sa_type=Interval)
+    # How long ended jobs, reports and files are kept; None: for ever.
+    job_retention: timedelta | None = Field(default=None, sa_type=Interval)
+    report_retention: timedelta | None = Field(default=None, sa_type=Interval)
+    file_retention: timedelta | None = Field(default=None, sa_type=Interval)
     created_at: datetime = columns.created_now()

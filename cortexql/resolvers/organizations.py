@@ -93,7 +93,13 @@ class OrganizationMutations:
         self, info: Info, input: Annotated[UpdateOrganizationInput, given]
     ) -> payloads.OrganizationPayload:
         change = organizations.OrganizationChange(
-            input.description, input.status, input.freshness, input.max_concurrent_jobs
+            input.description,
+            input.status,
+            input.freshness,
+            input.max_concurrent_jobs,
+            input.job_retention,
+            input.report_retention,
+            input.file_retention,
         )
         async with info.context.open() as tx:
             row = await organizations.update(tx, input.name, change)

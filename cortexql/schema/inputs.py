@@ -172,6 +172,18 @@ class UpdateOrganizationInput:
     freshness: Duration | None = strawberry.field(
         default=None, description="How old a report may be where a neuron says nothing of it."
     )
+    job_retention: Duration | None = strawberry.field(
+        default=None,
+        description="How long ended jobs are kept; an hour at least, or 0: for ever.",
+    )
+    report_retention: Duration | None = strawberry.field(
+        default=None,
+        description="How long reports are kept; their jobs stay.",
+    )
+    file_retention: Duration | None = strawberry.field(
+        default=None,
+        description="How long files are kept after their last use.",
+    )
     max_concurrent_jobs: int | None = strawberry.field(
         default=None, description="How many of its jobs may run at once; 0: any number."
     )

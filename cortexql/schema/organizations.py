@@ -36,6 +36,13 @@ class Organization(Node):
     max_concurrent_jobs: int | None = strawberry.field(
         description="How many of its jobs may run at once; null: any number."
     )
+    job_retention: Duration | None = strawberry.field(
+        description="How long ended jobs are kept; null: for ever."
+    )
+    report_retention: Duration | None = strawberry.field(
+        description="How long reports are kept; null: for ever."
+    )
+    file_retention: Duration | None = strawberry.field(description="How long files are kept; null: for ever.")
     number: strawberry.Private[int]
 
     @classmethod
@@ -49,6 +56,9 @@ class Organization(Node):
             created_at=row.created_at,
             freshness=None if row.freshness is None else Duration(row.freshness),
             max_concurrent_jobs=row.max_concurrent_jobs,
+            job_retention=None if row.job_retention is None else Duration(row.job_retention),
+            report_retention=None if row.report_retention is None else Duration(row.report_retention),
+            file_retention=None if row.file_retention is None else Duration(row.file_retention),
             number=row.id,
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ARRAY, ColumnElement, Integer, Interval, cast, exists, func, literal, or_, select
 
-from cortexql.models import Image, Job, JobStatus
+from cortexql.models import Image, Job, JobStatus, Report
 from cortexql.services import ledger
 from cortexql.transaction import Transaction
 
@@ -55,7 +55,10 @@ async def find(tx: Transaction, wanted: Mapping[str, timedelta]) -> dict[str, An
     age = cast(literal(max(wanted.values())), Interval)
     answers = or_(
         ledger.status_in({JobStatus.WAITING, JobStatus.IN_PROGRESS}),
-        ledger.status_in({JobStatus.SUCCESS}) & (Job.ended_at > func.now() - age) & _of_present_image(),
+        ledger.status_in({JobStatus.SUCCESS})
+        & (Job.ended_at > func.now() - age)
+        & _of_present_image()
+        & _has_report(),
     )
     query = select(Job, func.now() - Job.ended_at).where(Job.fingerprint.in_(wanted), answers)
     found: dict[str, Answer] = {}
@@ -63,6 +66,11 @@ async def find(tx: Transaction, wanted: Mapping[str, timedelta]) -> dict[str, An
         if job.fingerprint is not None and (since is None or since < wanted[job.fingerprint]):
             found[job.fingerprint] = Answer(job, since)
     return found
+
+
+def _has_report() -> ColumnElement[bool]:
+    """Return the condition that retention has left the report."""
+    return exists().where(Report.job_id == Job.id)
 
 
 def _of_present_image() -> ColumnElement[bool]:

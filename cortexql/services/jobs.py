@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, exists, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, literal, or_, select, update
 
 from cortexql.errors import ConflictError, NotFoundError
 from cortexql.models import (
     Artifact,
-    Attachment,
     Job,
     JobEvent,
     JobStatus,
@@ -20,7 +19,7 @@ from cortexql.models import (
     Report,
 )
 from cortexql.principal import Permission
-from cortexql.services import ledger, observables, page, quotas
+from cortexql.services import ledger, observables, page, quotas, retention
 from cortexql.transaction import Transaction
 
 _CREATED = page.Keyset("jobs", (Job.created_at, Job.id))
@@ -142,7 +141,7 @@ async def _end(
 
 async def _drop_content(tx: Transaction, job: Job) -> None:
     files = select(Artifact.attachment_id).join(Report, Report.id == Artifact.report_id)
-    attached = set((await tx.session.scalars(files.where(Report.job_id == job.id))).all())
+    attached = (await tx.session.scalars(files.where(Report.job_id == job.id))).all()
     await tx.session.execute(delete(Report).where(Report.job_id == job.id))
     await tx.session.execute(update(JobEvent).where(JobEvent.job_id == job.id).values(message=None))
     blank: dict[str, Any] = {
@@ -155,25 +154,7 @@ async def _drop_content(tx: Transaction, job: Job) -> None:
         "filename": None,
     }
     await tx.session.execute(update(Job).where(Job.id == job.id).values(**blank))
-    if job.observable_id is not None:
-        attached |= await _drop_observable(tx, job.observable_id)
-    await _drop_attachments(tx, {id_ for id_ in attached if id_ is not None})
-
-
-async def _drop_observable(tx: Transaction, observable_id: int) -> set[int | None]:
-    others = exists().where(Job.observable_id == observable_id, not_deleted())
-    query = (
-        delete(Observable).where(Observable.id == observable_id, ~others).returning(Observable.attachment_id)
-    )
-    return set((await tx.session.scalars(query)).all())
-
-
-async def _drop_attachments(tx: Transaction, ids: set[int]) -> None:
-    needed = or_(
-        exists().where(Artifact.attachment_id == Attachment.id),
-        exists().where(Observable.attachment_id == Attachment.id),
-    )
-    await tx.session.execute(delete(Attachment).where(Attachment.id.in_(ids), ~needed))
+    await retention.drop_unused(tx, [job.observable_id], attached)
 
 
 def not_deleted() -> ColumnElement[bool]:

@@ -64,7 +64,7 @@ async def read_after(tx: Transaction, organization_id: int, seq: int) -> Sequenc
         raise CursorExpiredError(
             "after lies ahead of the event log: it is from another instance, or a restored one"
         )
-    if (events[0].seq if events else newest + 1) != seq + 1:
+    if (events[-1].seq if events else newest) != seq + len(events):
         raise CursorExpiredError
     return events
 

@@ -14,6 +14,8 @@ from cortexql.transaction import Transaction
 # The organization of those who run the instance; it has no tenant's work and cannot be locked.
 FIRST = "cortex"
 _MAX_LIMIT = 1_000_000
+# Who follows the event log may stand still for as long.
+_SHORTEST_RETENTION = timedelta(hours=1)
 _BY_NAME = page.Keyset("organizations", (Organization.name,))
 
 
@@ -26,6 +28,10 @@ class OrganizationChange:
     freshness: timedelta | None = None
     # 0: any number.
     max_concurrent_jobs: int | None = None
+    # 0: for ever.
+    job_retention: timedelta | None = None
+    report_retention: timedelta | None = None
+    file_retention: timedelta | None = None
 
 
 async def create(tx: Transaction, name: str, description: str) -> Organization:
@@ -64,6 +70,7 @@ async def update(tx: Transaction, name: str, change: OrganizationChange) -> Orga
         organization.freshness = change.freshness
     if change.max_concurrent_jobs is not None:
         organization.max_concurrent_jobs = to_limit(change.max_concurrent_jobs)
+    _change_retention(organization, change)
     await tx.flush()
     if organization.status is OrganizationStatus.LOCKED:
         await tx.session.execute(delete(Session).where(Session.organization_id == organization.id))
@@ -77,6 +84,18 @@ def to_limit(number: int) -> int | None:
     if not 0 <= number < _MAX_LIMIT:
         raise InvalidInputError(f"a limit is 0 (none) to {_MAX_LIMIT - 1}", field=("maxConcurrentJobs",))
     return number or None
+
+
+def _change_retention(organization: Organization, change: OrganizationChange) -> None:
+    for what in ("job", "report", "file"):
+        age: timedelta | None = getattr(change, f"{what}_retention")
+        if age is None:
+            continue
+        if age and age < _SHORTEST_RETENTION:
+            raise InvalidInputError(
+                "a retention is an hour at least, or 0: for ever", field=(f"{what}Retention",)
+            )
+        setattr(organization, f"{what}_retention", age or None)
 
 
 async def get(tx: Transaction, name: str) -> Organization:

@@ -267,7 +267,7 @@ class _Batch:
 
     async def _file(self, observable: ObservableRequest) -> Attachment:
         if observable.file is None:
-            return await attachments.get(self.tx, str(observable.attachment))
+            return await attachments.get(self.tx, str(observable.attachment), hold=True)
         return await attachments.store(
             self.tx, self.organization_id, observable.file, max_bytes=self.settings.max_upload_bytes
         )

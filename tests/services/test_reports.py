@@ -67,7 +67,7 @@ async def test_an_output_is_kept_with_its_nul(resources: Resources, world: World
     job_id = await submit_echo(resources, world.alpha, output=strange)
     await executor.run_jobs()
     async with resources.transactions(world.alpha.principals[Role.READ]) as tx:
-        whole = await details.find_report(tx, job_id)
+        whole = (await details.find_reports(tx, [job_id])).get(job_id)
     assert whole is not None
     assert whole.output == {"success": True, "full": strange}
 
@@ -86,7 +86,7 @@ async def test_artifacts_and_their_files_are_stored(
     job_id = await submit_echo(resources, world.alpha)
     report_id = await _store(resources, job_id, parsed, tmp_path)
     async with resources.transactions(world.alpha.principals[Role.READ]) as tx:
-        whole = await details.find_report(tx, job_id)
+        whole = (await details.find_reports(tx, [job_id])).get(job_id)
     assert whole is not None
     assert (whole.report.id, whole.report.level, whole.report.operations) == (
         report_id,
