@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009_retention"
-down_revision = "0008_sessions"
+revision = "0010_retention"
+down_revision = "0009_audit"
 branch_labels = None
 depends_on = None
 
