@@ -94,6 +94,9 @@ class Job(SQLModel, table=True):
             "job_repeated", "created_by_id", "idempotency_key", postgresql_where="idempotency_key IS NOT NULL"
         ),
         Index("job_observable", "observable_id", "id"),
+        Index(
+            "job_label", "organization_id", "label", "created_at", "id", postgresql_where="label IS NOT NULL"
+        ),
         Index("job_neuron_newest", "neuron_id", "created_at", "id"),
     )
 

@@ -30,6 +30,20 @@ class Report(SQLModel, table=True):
     __table_args__ = (
         Index("report_newest", "organization_id", "created_at", "id"),
         Index("report_history", "observable_id", "neuron_name", "id"),
+        Index("report_level", "organization_id", "level", "created_at", "id"),
+        Index("report_analyzer", "organization_id", "neuron_name", "created_at", "id"),
+        Index(
+            "report_taxonomies",
+            "taxonomies",
+            postgresql_using="gin",
+            postgresql_ops={"taxonomies": "jsonb_path_ops"},
+        ),
+        Index(
+            "report_searchable",
+            "searchable",
+            postgresql_using="gin",
+            postgresql_ops={"searchable": "jsonb_path_ops"},
+        ),
     )
 
     id: int = columns.primary_key()
@@ -44,6 +58,8 @@ class Report(SQLModel, table=True):
     taxonomies: list[dict[str, Any]] = Field(sa_type=JSONB)
     operations: list[dict[str, Any]] = Field(sa_type=JSON)
     output: dict[str, Any] = Field(sa_type=JSON)
+    # The full result once more, for conditions on its values; None: it is too large for that.
+    searchable: Any = Field(default=None, sa_type=JSONB(none_as_null=True))
     created_at: datetime = columns.created_now()
 
 

@@ -20,6 +20,13 @@ from cortexql.schema.connection import (
 from cortexql.schema.context import Info
 from cortexql.schema.enums import Priority
 from cortexql.schema.errors import expected
+from cortexql.schema.filters import (
+    is_newest_first,
+    to_job_filter,
+    to_job_order,
+    to_observable_filter,
+    to_report_filter,
+)
 from cortexql.schema.ids import number_of
 from cortexql.schema.inputs import (
     DEFAULT_LEVEL,
@@ -28,13 +35,9 @@ from cortexql.schema.inputs import (
     RunAnalyzerInput,
     RunResponderInput,
     to_age,
-    to_job_filter,
-    to_job_order,
     to_neuron_ref,
     to_object,
     to_observable,
-    to_observable_filter,
-    to_report_filter,
 )
 from cortexql.schema.jobs import Job, Observable
 from cortexql.schema.reports import Report
@@ -71,10 +74,16 @@ class JobQueries:
 
     @strawberry.field(description="Historical results, newest first, of everything the viewer may see.")
     async def reports(
-        self, info: Info, filter: arguments.Reports = None, first: First = None, after: After = None
+        self,
+        info: Info,
+        filter: arguments.Reports = None,
+        order_by: arguments.ReportsOrder = None,
+        first: First = None,
+        after: After = None,
     ) -> Connection[Report]:
+        wanted, request = to_report_filter(filter), page_request(first, after)
         async with info.context.open() as tx:
-            page = await reports.list_page(tx, to_report_filter(filter), page_request(first, after))
+            page = await reports.list_page(tx, wanted, request, descending=is_newest_first(order_by))
         return to_connection(page, Report.of)  # type: ignore[no-any-return]
 
     @strawberry.field(description="Every distinct observable seen, with its latest verdicts.")

@@ -12,9 +12,8 @@ from cortexql.schema.connection import After, Connection, First, page_request, t
 from cortexql.schema.context import Info
 from cortexql.schema.enums import QuotaPacing
 from cortexql.schema.errors import expected
-from cortexql.schema.ids import decode, number_of
+from cortexql.schema.ids import NEURONS, decode, number_of
 from cortexql.schema.inputs import (
-    NEURONS,
     EnableNeuronInput,
     NeuronIdInput,
     PullImageInput,

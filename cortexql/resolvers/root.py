@@ -25,6 +25,7 @@ from cortexql.resolvers.network import NetworkMutations, NetworkQueries
 from cortexql.resolvers.neurons import NeuronMutations, NeuronQueries
 from cortexql.resolvers.nodes import NodeQueries
 from cortexql.resolvers.organizations import OrganizationMutations, OrganizationQueries
+from cortexql.resolvers.statistics import StatisticsQueries
 from cortexql.resolvers.subscriptions import Subscription
 from cortexql.schema.neurons import Analyzer, Responder
 from cortexql.schema.scalars import SCALARS
@@ -39,7 +40,14 @@ _CACHED_DOCUMENTS = 500
 
 @strawberry.type(description="What can be read.")
 class Query(
-    OrganizationQueries, IdentityQueries, NeuronQueries, NetworkQueries, AuditQueries, JobQueries, NodeQueries
+    OrganizationQueries,
+    IdentityQueries,
+    NeuronQueries,
+    NetworkQueries,
+    AuditQueries,
+    JobQueries,
+    StatisticsQueries,
+    NodeQueries,
 ):
     pass
 

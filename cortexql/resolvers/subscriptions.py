@@ -6,8 +6,8 @@ import strawberry
 
 from cortexql.schema import arguments
 from cortexql.schema.context import Info
+from cortexql.schema.filters import to_job_filter
 from cortexql.schema.ids import number_of
-from cortexql.schema.inputs import to_job_filter
 from cortexql.schema.jobs import JobEvent
 from cortexql.services import jobs, log
 from cortexql.services.feed import Happening

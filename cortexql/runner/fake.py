@@ -39,9 +39,9 @@ class FakeRun:
 
 
 class FakeRunner:
-    """Parameters: `sleep` seconds, `print` lines, `output` (the report's `full`), `fail`, `kill`, `refuse`, `linger`.
+    """Parameters: `sleep` seconds, `print` lines, `output`, `taxonomies`, `fail`, `kill`, `refuse`, `linger`.
 
-    `output` may be any object; `linger` are seconds that the start takes.
+    `output` is the report's `full` and may be any object; `linger` are seconds that the start takes.
     """
 
     def __init__(self) -> None:
@@ -107,4 +107,5 @@ def _parameter(run: FakeRun, name: str) -> Any:
 def _output(run: FakeRun) -> dict[str, object]:
     if message := _parameter(run, "fail"):
         return {"success": False, "errorMessage": message, "input": dict(run.spec.input)}
-    return {"success": True, "full": _parameter(run, "output") or {"data": run.spec.input.get("data")}}
+    full = _parameter(run, "output") or {"data": run.spec.input.get("data")}
+    return {"success": True, "full": full, "summary": {"taxonomies": _parameter(run, "taxonomies") or []}}

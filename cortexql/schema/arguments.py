@@ -4,8 +4,8 @@ from typing import Annotated
 
 import strawberry
 
-from cortexql.schema.enums import NeuronType
-from cortexql.schema.inputs import JobFilter, JobOrder, ObservableFilter, ReportFilter
+from cortexql.schema.enums import JobKey, NeuronType, ReportKey, StatsInterval
+from cortexql.schema.filters import JobFilter, JobOrder, ObservableFilter, ReportFilter, ReportOrder
 
 given = strawberry.argument(description="What to do, and to what.")
 
@@ -35,4 +35,15 @@ JobsOrder = Annotated[JobOrder | None, strawberry.argument(description="Null: ne
 Reports = Annotated[ReportFilter | None, strawberry.argument(description="Which reports; null: all.")]
 Observables = Annotated[
     ObservableFilter | None, strawberry.argument(description="Which observables; null: all.")
+]
+ReportsOrder = Annotated[ReportOrder | None, strawberry.argument(description="Null: newest first.")]
+JobKeys = Annotated[
+    list[JobKey] | None, strawberry.argument(description="What they are counted by; null: all together.")
+]
+ReportKeys = Annotated[
+    list[ReportKey] | None, strawberry.argument(description="What they are counted by; null: all together.")
+]
+Interval = Annotated[
+    StatsInterval | None,
+    strawberry.argument(description="Counted by hours or days, too; null: over all time."),
 ]

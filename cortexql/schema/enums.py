@@ -25,16 +25,21 @@ from cortexql.principal import Role
 from cortexql.services.definitions import ChangeKind as CatalogChangeKind
 from cortexql.services.health import Status as HealthStatus
 from cortexql.services.identities import Admission
+from cortexql.services.jsonpath import Comparison
+from cortexql.services.statistics import Interval as StatsInterval
+from cortexql.services.statistics import JobKey, ReportKey
 from cortexql.services.submission import Outcome
 
 __all__ = [
     "Admission",
     "AuditAction",
     "CatalogChangeKind",
+    "Comparison",
     "Direction",
     "ErrorCode",
     "HealthStatus",
     "ImagePolicy",
+    "JobKey",
     "JobOrderField",
     "JobStage",
     "JobStatus",
@@ -45,8 +50,11 @@ __all__ = [
     "Priority",
     "QuotaPacing",
     "RateUnit",
+    "ReportKey",
+    "ReportOrderField",
     "Role",
     "RunnerKind",
+    "StatsInterval",
     "UserStatus",
 ]
 
@@ -54,6 +62,10 @@ __all__ = [
 class JobOrderField(StrEnum):
     CREATED_AT = "created_at"
     ENDED_AT = "ended_at"
+
+
+class ReportOrderField(StrEnum):
+    CREATED_AT = "created_at"
 
 
 class Direction(StrEnum):
@@ -235,6 +247,50 @@ _enum(
     JobOrderField,
     "What a list of jobs is ordered by.",
     {"CREATED_AT": "When they were submitted.", "ENDED_AT": "When they ended; the list has ended jobs only."},
+)
+_enum(ReportOrderField, "What a list of reports is ordered by.", {"CREATED_AT": "When they were stored."})
+_enum(
+    Comparison,
+    "How a value in a report compares.",
+    {
+        "EQ": "Equal.",
+        "NE": "Of the same kind, but not equal.",
+        "GT": "Greater.",
+        "GTE": "Greater or equal.",
+        "LT": "Less.",
+        "LTE": "Less or equal.",
+        "CONTAINS": "A text with this text in it; case does not count.",
+        "STARTS_WITH": "A text that begins so; case counts.",
+        "EXISTS": "Anything stands there.",
+    },
+)
+_enum(
+    StatsInterval,
+    "What time is cut into, in UTC.",
+    {"HOUR": "Hours.", "DAY": "Days."},
+    name="StatsInterval",
+)
+_enum(
+    JobKey,
+    "What jobs are counted by.",
+    {
+        "ANALYZER": "The neuron's name.",
+        "STATUS": "Where they stand.",
+        "LEVEL": "The level of their reports.",
+        "DATA_TYPE": "The observable's data type.",
+        "CREATED_BY": "Who submitted them.",
+        "ORGANIZATION": "Whose they are; nobody sees another organization's.",
+    },
+)
+_enum(
+    ReportKey,
+    "What reports are counted by.",
+    {
+        "ANALYZER": "The analyzer's name.",
+        "LEVEL": "Their level.",
+        "DATA_TYPE": "The observable's data type.",
+        "ORGANIZATION": "Whose they are; nobody sees another organization's.",
+    },
 )
 _enum(
     Direction,

@@ -5,6 +5,8 @@ import binascii
 
 from cortexql.errors import InvalidInputError, NotFoundError
 
+NEURONS = ("Analyzer", "Responder")
+
 
 def encode(type_name: str, number: int) -> str:
     """Return a global id."""

@@ -10,11 +10,7 @@ from strawberry.types.unset import UNSET
 from cortexql import attachments
 from cortexql.errors import InvalidInputError
 from cortexql.schema.enums import (
-    Direction,
     ImagePolicy,
-    JobOrderField,
-    JobStatus,
-    Level,
     NeuronType,
     OrganizationStatus,
     Priority,
@@ -23,66 +19,11 @@ from cortexql.schema.enums import (
     Role,
     UserStatus,
 )
-from cortexql.schema.ids import number_of, number_or_name
+from cortexql.schema.ids import NEURONS, number_or_name
 from cortexql.schema.scalars import JSON, Duration
-from cortexql.services import jobs, observables, reports
 from cortexql.services.submission import ObservableRequest
 
-NEURONS = ("Analyzer", "Responder")
 DEFAULT_LEVEL = 2
-
-
-@strawberry.input(description="Which jobs; what is left out or null does not narrow.")
-class JobFilter:
-    ids: list[strawberry.ID] | None = strawberry.field(default=None, description="Any of these.")
-    status: list[JobStatus] | None = strawberry.field(
-        default=None, description="In any of these; deleted jobs are listed only when named here."
-    )
-    type: NeuronType | None = strawberry.field(default=None, description="Of analyzers, or of responders.")
-    neurons: list[strawberry.ID] | None = strawberry.field(
-        default=None, description="Of any of these neurons."
-    )
-    neuron_name: str | None = strawberry.field(default=None, description="Of the neuron of this name.")
-    data_type: list[str] | None = strawberry.field(default=None, description="Of any of these data types.")
-    data: str | None = strawberry.field(default=None, description="About exactly this value.")
-    search: str | None = strawberry.field(
-        default=None, description="With this text in value, neuron, label, message, file name or submitter."
-    )
-    level: list[Level] | None = strawberry.field(
-        default=None, description="Whose report has any of these levels."
-    )
-    created_by: str | None = strawberry.field(default=None, description="Submitted by this login.")
-    label: str | None = strawberry.field(default=None, description="With exactly this label.")
-    created_after: datetime | None = strawberry.field(default=None, description="Submitted at or after.")
-    created_before: datetime | None = strawberry.field(default=None, description="Submitted before.")
-
-
-@strawberry.input(description="How jobs are ordered.")
-class JobOrder:
-    field: JobOrderField = strawberry.field(description="By what.")
-    direction: Direction = strawberry.field(description="Which end first.")
-
-
-@strawberry.input(description="Which reports; what is left out or null does not narrow.")
-class ReportFilter:
-    analyzer: str | None = strawberry.field(default=None, description="Of the analyzer of this name.")
-    data_type: str | None = strawberry.field(default=None, description="About observables of this data type.")
-    data: str | None = strawberry.field(default=None, description="About exactly this value.")
-    level: list[Level] | None = strawberry.field(default=None, description="Of any of these levels.")
-    search: str | None = strawberry.field(
-        default=None, description="With this text in value, analyzer or taxonomies."
-    )
-    since: datetime | None = strawberry.field(default=None, description="Stored at or after.")
-    until: datetime | None = strawberry.field(default=None, description="Stored before.")
-
-
-@strawberry.input(description="Which observables; what is left out or null does not narrow.")
-class ObservableFilter:
-    data_type: list[str] | None = strawberry.field(default=None, description="Of any of these data types.")
-    data: str | None = strawberry.field(default=None, description="Exactly this value.")
-    search: str | None = strawberry.field(default=None, description="With this text in the value.")
-    verdict: list[Level] | None = strawberry.field(default=None, description="With any of these verdicts.")
-    since: datetime | None = strawberry.field(default=None, description="Seen at or after.")
 
 
 @strawberry.input(
@@ -357,60 +298,6 @@ class SetQuotaInput:
     unit: RateUnit = strawberry.field(description="The window.")
     pacing: QuotaPacing | None = strawberry.field(
         default=QuotaPacing.REJECT, description="What happens to a submission over the limit."
-    )
-
-
-def to_job_filter(given: JobFilter | None) -> jobs.JobFilter:
-    """Take a filter."""
-    given = given or JobFilter()
-    neuron_ids = None if given.neurons is None else [number_of(id_, *NEURONS) for id_ in given.neurons]
-    return jobs.JobFilter(
-        ids=None if given.ids is None else [number_of(id_, "Job") for id_ in given.ids],
-        status=given.status,
-        type=given.type,
-        neuron_ids=neuron_ids,
-        neuron_name=given.neuron_name,
-        data_types=given.data_type,
-        data=given.data,
-        search=given.search,
-        levels=given.level,
-        created_by=given.created_by,
-        label=given.label,
-        created_after=given.created_after,
-        created_before=given.created_before,
-    )
-
-
-def to_job_order(given: JobOrder | None) -> jobs.JobOrder:
-    """Take an order."""
-    if given is None:
-        return jobs.JobOrder()
-    return jobs.JobOrder(given.field is JobOrderField.ENDED_AT, given.direction is Direction.DESC)
-
-
-def to_report_filter(given: ReportFilter | None) -> reports.ReportFilter:
-    """Take a filter."""
-    given = given or ReportFilter()
-    return reports.ReportFilter(
-        analyzer=given.analyzer,
-        data_type=given.data_type,
-        data=given.data,
-        levels=given.level,
-        search=given.search,
-        since=given.since,
-        until=given.until,
-    )
-
-
-def to_observable_filter(given: ObservableFilter | None) -> observables.ObservableFilter:
-    """Take a filter."""
-    given = given or ObservableFilter()
-    return observables.ObservableFilter(
-        data_types=given.data_type,
-        data=given.data,
-        search=given.search,
-        verdicts=given.verdict,
-        since=given.since,
     )
 
 

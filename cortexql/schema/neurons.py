@@ -21,13 +21,13 @@ from cortexql.services import configuration, containers, neurons, workers
 from cortexql.services.neurons import Configured
 
 if TYPE_CHECKING:
-    from cortexql.schema.inputs import JobFilter
+    from cortexql.schema.filters import JobFilter
     from cortexql.schema.jobs import Job
 
 JobType = Annotated["Job", strawberry.lazy("cortexql.schema.jobs")]
-JobFilterType = Annotated["JobFilter", strawberry.lazy("cortexql.schema.inputs")]
+JobFilterType = Annotated["JobFilter", strawberry.lazy("cortexql.schema.filters")]
 JobsFilter = Annotated[
-    Annotated["JobFilter", strawberry.lazy("cortexql.schema.inputs")] | None,
+    Annotated["JobFilter", strawberry.lazy("cortexql.schema.filters")] | None,
     strawberry.argument(description="Which of its jobs; null: all."),
 ]
 
@@ -296,7 +296,7 @@ async def _limits(info: Info, number: int) -> tuple[int | None, int | None]:
 
 
 async def _jobs(info: Info, neuron: Neuron, wanted: Any, first: int | None, after: str | None) -> Any:
-    from cortexql.schema.inputs import to_job_filter
+    from cortexql.schema.filters import to_job_filter
     from cortexql.schema.jobs import Job
 
     narrowed = to_job_filter(wanted)

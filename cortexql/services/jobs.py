@@ -20,6 +20,7 @@ from cortexql.models import (
 )
 from cortexql.principal import Permission
 from cortexql.services import ledger, observables, page, quotas, retention
+from cortexql.services.deadline import deadline
 from cortexql.transaction import Transaction
 
 _CREATED = page.Keyset("jobs", (Job.created_at, Job.id))
@@ -72,7 +73,8 @@ async def list_page(
     if order.by_end:
         query = query.where(Job.ended_at.is_not(None))
     keyset = replace(_ENDED if order.by_end else _CREATED, descending=order.descending)
-    return await page.read(tx, query, keyset, request)
+    async with deadline(tx):
+        return await page.read(tx, query, keyset, request)
 
 
 async def of_neurons(

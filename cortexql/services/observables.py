@@ -13,6 +13,7 @@ from cortexql.errors import NotFoundError
 from cortexql.models import Level, Observable, Report
 from cortexql.principal import Permission
 from cortexql.services import page
+from cortexql.services.deadline import deadline
 from cortexql.transaction import Transaction
 
 _NEWEST = page.Keyset("observables", (Observable.last_seen, Observable.id), descending=True)
@@ -83,7 +84,8 @@ async def list_page(
 ) -> page.Page[Observable]:
     """Page through observables, last seen first."""
     tx.principal.require(Permission.READ)
-    return await page.read(tx, _select(wanted), _NEWEST, request)
+    async with deadline(tx):
+        return await page.read(tx, _select(wanted), _NEWEST, request)
 
 
 def verdict_of(levels: Sequence[Level | None]) -> Level | None:

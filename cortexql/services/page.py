@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, func, select, true, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from cortexql.errors import InvalidInputError
+from cortexql.services.deadline import deadline
 from cortexql.services.rows import listed
 from cortexql.transaction import Transaction
 
@@ -96,7 +97,8 @@ async def totals(tx: Transaction, pages: Sequence[Page[Any]]) -> dict[Page[Any],
         cut = [page for page in pages if page.source is source]
         if source.owner is None:
             query = select(func.count()).select_from(source.query.order_by(None).subquery())
-            found |= dict.fromkeys(cut, (await tx.session.scalars(query)).one())
+            async with deadline(tx):
+                found |= dict.fromkeys(cut, (await tx.session.scalars(query)).one())
             continue
         owners = {page.owner_id for page in cut}
         grouped = select(source.owner, func.count()).where(

@@ -1,13 +1,15 @@
 """Reports: store what a run gave, search what was found, and tell what changed since."""
 
+import json
+import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Select, String, Subquery, Text, cast, func, or_, select
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.dialects.postgresql import JSONPATH, distinct_on
 from sqlalchemy.orm import defer
 
 from cortexql import attachments as files
@@ -17,9 +19,16 @@ from cortexql.principal import Permission
 from cortexql.runner.report import ParsedArtifact, ParsedReport
 from cortexql.runner.workspace import OutputError, open_artifact
 from cortexql.services import difference, observables, page
+from cortexql.services.deadline import deadline
+from cortexql.services.jsonpath import PathCondition, compile_condition
 from cortexql.transaction import Transaction
 
 _NEWEST = page.Keyset("reports", (Report.created_at, Report.id), descending=True)
+# Larger ones are found by everything but their values.
+MAX_SEARCHABLE_CHARACTERS = 256 * 1024
+# An escaped NUL, behind an even number of backslashes.
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+_LIGHT = (defer(Report.output, raiseload=True), defer(Report.searchable, raiseload=True))
 _OF_OBSERVABLE = page.Keyset("reports of an observable", (Report.id,), descending=True)
 
 
@@ -34,6 +43,8 @@ class ReportFilter:
     search: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    taxonomy: Mapping[str, str] | None = None
+    full: Sequence[PathCondition] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,7 @@ async def store(
         ],
         operations=list(parsed.operations),
         output=parsed.output,
+        searchable=to_searchable(parsed.output.get("full")),
     )
     tx.session.add(report)
     await tx.flush()
@@ -85,10 +97,13 @@ async def get(tx: Transaction, report_id: int) -> Report:
     return report
 
 
-async def list_page(tx: Transaction, wanted: ReportFilter, request: page.PageRequest) -> page.Page[Report]:
-    """Page through reports, newest first."""
+async def list_page(
+    tx: Transaction, wanted: ReportFilter, request: page.PageRequest, *, descending: bool = True
+) -> page.Page[Report]:
+    """Page through reports, newest first unless told otherwise."""
     tx.principal.require(Permission.READ)
-    return await page.read(tx, _matching(wanted), _NEWEST, request)
+    async with deadline(tx):
+        return await page.read(tx, matching(wanted), replace(_NEWEST, descending=descending), request)
 
 
 async def of_observables(
@@ -97,10 +112,11 @@ async def of_observables(
     """Return the same page of the reports about each of some observables, newest first."""
     tx.principal.require(Permission.READ)
     owner: Any = Report.observable_id
-    return await page.read_each(tx, _matching(wanted), owner, observable_ids, _OF_OBSERVABLE, request)
+    return await page.read_each(tx, matching(wanted), owner, observable_ids, _OF_OBSERVABLE, request)
 
 
-def _matching(wanted: ReportFilter) -> Select[tuple[Report]]:
+def matching(wanted: ReportFilter) -> Select[tuple[Report]]:
+    """Return the query of the reports that a filter selects, without their outputs."""
     query = _light()
     exact: tuple[tuple[Any, Any], ...] = (
         (Report.neuron_name, wanted.analyzer),
@@ -118,6 +134,10 @@ def _matching(wanted: ReportFilter) -> Select[tuple[Report]]:
     if wanted.data is not None:
         same = select(Observable.id).where(Observable.digest == observables.digest(wanted.data))
         query = query.where(Report.observable_id.in_(same))
+    if wanted.taxonomy:
+        query = query.where(Report.taxonomies.contains([dict(wanted.taxonomy)]))
+    for condition in wanted.full or ():
+        query = query.where(Report.searchable.path_exists(cast(compile_condition(condition), JSONPATH)))
     if wanted.search:
         named = select(Observable.id).where(Observable.data.icontains(wanted.search, autoescape=True))
         said = cast(Report.taxonomies, String).icontains(wanted.search, autoescape=True)
@@ -171,7 +191,7 @@ async def previous(tx: Transaction, report_ids: Sequence[int]) -> dict[int, Repo
     """Return, for each report, the same analyzer's report of the same observable before it."""
     before = _before(report_ids)
     query = select(before.c.id, Report).join(Report, Report.id == before.c.before)
-    query = query.options(defer(Report.output, raiseload=True))
+    query = query.options(*_LIGHT)
     return {report_id: report for report_id, report in (await tx.session.execute(query)).all()}
 
 
@@ -232,8 +252,19 @@ def _before(report_ids: Sequence[int]) -> Subquery:
     return select(of_all.c.id, of_all.c.before).where(of_all.c.id.in_(report_ids)).subquery()
 
 
+def to_searchable(full: object) -> Any:
+    """Return a full result as jsonb takes it, without NUL characters and broken Unicode; None: it is too large."""
+    try:
+        text = json.dumps(full, ensure_ascii=False)
+        if len(text) > MAX_SEARCHABLE_CHARACTERS:
+            return None
+        return json.loads(_NUL.sub(r"\1", text).encode(errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+
+
 def _light() -> Select[tuple[Report]]:
-    return select(Report).options(defer(Report.output, raiseload=True))
+    return select(Report).options(*_LIGHT)
 
 
 def _artifact(

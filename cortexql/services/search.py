@@ -20,7 +20,6 @@ from sqlalchemy import (
     func,
     select,
 )
-from sqlalchemy.exc import DBAPIError
 
 from cortexql.errors import InvalidInputError
 from cortexql.models import (
@@ -41,13 +40,11 @@ from cortexql.models import (
 from cortexql.principal import Permission
 from cortexql.services import jobs, neurons
 from cortexql.services.conditions import Condition, Everything, Kind, Searchable, Vocabulary
+from cortexql.services.deadline import deadline
 from cortexql.transaction import Transaction
 
 Row = TypeVar("Row")
 _LARGEST = 2**62
-# How long one statement of a search may take, and what Postgres says when it took longer.
-_LONGEST = "10s"
-_CANCELED = "57014"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +118,10 @@ async def _find(
         raise InvalidInputError("the range is out of bounds")
     query = query.where(vocabulary.compile(search.condition))
     order = [*_order(vocabulary, search.order), *default]
-    await tx.session.execute(select(func.set_config("statement_timeout", _LONGEST, True)))
-    try:
+    async with deadline(tx):
         total = (await tx.session.scalars(select(func.count()).select_from(query.subquery()))).one()
         rows = await tx.session.scalars(query.order_by(*order).offset(search.offset).limit(search.limit))
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != _CANCELED:
-            raise
-        raise InvalidInputError(f"the search takes longer than {_LONGEST}; narrow it") from error
-    return Found(rows.all(), total)
+        return Found(rows.all(), total)
 
 
 def _order(vocabulary: Vocabulary, wanted: Sequence[tuple[str, bool]]) -> list[ColumnElement[Any]]:

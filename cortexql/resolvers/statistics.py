@@ -1,0 +1,44 @@
+"""Figures for dashboards."""
+
+import strawberry
+
+from cortexql.schema import arguments
+from cortexql.schema.context import Info
+from cortexql.schema.filters import to_job_filter, to_report_filter
+from cortexql.schema.statistics import JobStats, ReportStats
+from cortexql.services import statistics
+
+
+@strawberry.type
+class StatisticsQueries:
+    @strawberry.field(
+        description="Counts and latencies of jobs, oldest first: by time, and by what `by` names; at most 1000 groups."
+    )
+    async def job_stats(
+        self,
+        info: Info,
+        filter: arguments.Jobs = None,
+        by: arguments.JobKeys = None,
+        interval: arguments.Interval = None,
+    ) -> list[JobStats]:
+        async with info.context.open() as tx:
+            groups = await statistics.of_jobs(
+                tx, to_job_filter(filter), list(dict.fromkeys(by or ())), interval
+            )
+        return [JobStats.of(group) for group in groups]
+
+    @strawberry.field(
+        description="Counts of reports, oldest first: by time, and by what `by` names; at most 1000 groups."
+    )
+    async def report_stats(
+        self,
+        info: Info,
+        filter: arguments.Reports = None,
+        by: arguments.ReportKeys = None,
+        interval: arguments.Interval = None,
+    ) -> list[ReportStats]:
+        async with info.context.open() as tx:
+            groups = await statistics.of_reports(
+                tx, to_report_filter(filter), list(dict.fromkeys(by or ())), interval
+            )
+        return [ReportStats.of(group) for group in groups]
