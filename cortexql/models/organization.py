@@ -29,4 +29,6 @@ class Organization(SQLModel, table=True):
     job_retention: timedelta | None = Field(default=None, sa_type=Interval)
     report_retention: timedelta | None = Field(default=None, sa_type=Interval)
     file_retention: timedelta | None = Field(default=None, sa_type=Interval)
+    # The Cortex that an import made it from; no import of another one touches it unasked.
+    imported_from: str | None = Field(default=None)
     created_at: datetime = columns.created_now()

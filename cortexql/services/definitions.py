@@ -146,6 +146,14 @@ async def list_page(
     return await page.read(tx, query, _BY_NAME, request)
 
 
+async def newest(tx: Transaction, kind: NeuronType, name: str) -> Definition | None:
+    """Return the newest version of a name that is offered now, or None."""
+    query = select(Definition).where(
+        Definition.type == kind, Definition.name == name, Definition.gone_at.is_(None)
+    )
+    return max((await tx.session.scalars(query)).all(), key=_version, default=None)
+
+
 async def newer(tx: Transaction, definition_pks: Sequence[int]) -> dict[int, Definition]:
     """Return, for each definition that has one, the newest version of the same name, if that is a newer one."""
     asked = (await tx.session.scalars(select(Definition).where(Definition.id.in_(definition_pks)))).all()

@@ -37,6 +37,8 @@ class NewNeuron:
     organization: str | None = None
     data_types: Sequence[str] | None = None
     container: Mapping[str, Any] = field(default_factory=dict)
+    # The id that TheHive knows it by; Cortex's rule makes it from the name unless given.
+    worker_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ async def enable(tx: Transaction, new: NewNeuron, cipher: Cipher) -> Neuron:
         definition_pk=definition.id,
         type=definition.type,
         name=name,
-        worker_id=worker_id(organization.name, name, definition.type),
+        worker_id=new.worker_id or worker_id(organization.name, name, definition.type),
         configuration=dict(values.plain),
         secrets=_encrypt(values.secret, cipher),
         data_types=_data_types(new.data_types),

@@ -34,7 +34,9 @@ class OrganizationChange:
     file_retention: timedelta | None = None
 
 
-async def create(tx: Transaction, name: str, description: str) -> Organization:
+async def create(
+    tx: Transaction, name: str, description: str, *, imported_from: str | None = None
+) -> Organization:
     """Create an active organization.
 
     Raises:
@@ -45,7 +47,7 @@ async def create(tx: Transaction, name: str, description: str) -> Organization:
     text.check(description, "description", longest=4096, empty=True)
     if await find(tx, name) is not None:
         raise ConflictError(f"organization {name} exists already", field=("name",))
-    organization = Organization(name=name, description=description)
+    organization = Organization(name=name, description=description, imported_from=imported_from)
     tx.session.add(organization)
     await tx.flush()
     return organization

@@ -64,16 +64,17 @@ async def update(
     """
     tx.principal.require(Permission.NEURON_MANAGE)
     owner = await organizations.named_or_own(tx, organization)
-    items = await _items(tx, base_config)
+    found = await items(tx, base_config)
     row = await _get_or_new(tx, owner.id, base_config)
-    row.configuration, row.secrets = neurons.merge(items, row.configuration, row.secrets, values, (), cipher)
+    row.configuration, row.secrets = neurons.merge(found, row.configuration, row.secrets, values, (), cipher)
     tx.session.add(row)
     await tx.flush()
-    shown = {item.name: None if item.secret else row.configuration.get(item.name) for item in items}
+    shown = {item.name: None if item.secret else row.configuration.get(item.name) for item in found}
     return row, shown
 
 
-async def _items(tx: Transaction, base_config: str) -> Sequence[ParsedItem]:
+async def items(tx: Transaction, base_config: str) -> Sequence[ParsedItem]:
+    """Return what can be set for a baseConfig, or raise NotFoundError where no definition has it."""
     if base_config == GLOBAL:
         return configuration.global_items()
     query = select(Definition).where(Definition.base_config == base_config)

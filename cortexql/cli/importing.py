@@ -1,0 +1,114 @@
+"""`import cortex`: plan what comes from a Cortex, and take it over."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cortexql.catalog.fetch import without_credentials
+from cortexql.cli import display
+from cortexql.cli.running import CommandError, with_resources
+from cortexql.cli.servers import DataDir
+from cortexql.importing import client, plan
+from cortexql.importing.apply import IMPORT, Typed, apply
+from cortexql.importing.keys import KeyFile, KeyFileError
+from cortexql.importing.plan import Fate, NewConfig, NewWorker, Plan, Step
+from cortexql.importing.source import SourceError
+from cortexql.resources import Resources
+from cortexql.services import network
+
+_LONGEST_LINE = 1000
+import_app = typer.Typer(help="Coming from another system.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.add_typer(import_app, name="import")
+
+
+@import_app.command("cortex")
+def import_cortex(
+    url: Annotated[str, typer.Option(help="The Cortex, e.g. http://cortex:9001.")],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="CORTEX_KEY",
+            help="API key of its superadmin, and of an orgadmin of each organization; again for several.",
+        ),
+    ] = None,
+    do_apply: Annotated[bool, typer.Option("--apply", help="Take it over; without, print the plan.")] = False,
+    merge: Annotated[
+        list[str] | None,
+        typer.Option(help="An organization that exists here and takes what it has not; again for several."),
+    ] = None,
+    keys_file: Annotated[Path, typer.Option(help="Where the new API keys go, mode 0600.")] = Path(
+        "cortexql-api-keys.csv"
+    ),
+    data_dir: DataDir = None,
+) -> None:
+    """Print what would come from a Cortex 2, 3 or 4, and with --apply take it over; again and again doubles nothing."""
+    if not key:
+        raise CommandError("give an API key of the Cortex: --key, or CORTEX_KEY")
+    source, keys = without_credentials(url.rstrip("/")), KeyFile(keys_file)
+
+    async def work(resources: Resources) -> bool:
+        async with resources.transactions(IMPORT) as tx:
+            outside = await network.of(tx, resources.cipher)
+        snapshot = await client.read(url, key, outside)
+        async with resources.transactions(IMPORT) as tx:
+            made = await plan.make(tx, snapshot, source, merge or ())
+        _print_plan(made)
+        return await _apply(resources, made, keys) if do_apply else True
+
+    try:
+        is_whole = with_resources(work, data_dir)
+    except (SourceError, KeyFileError) as error:
+        raise CommandError(str(error)) from error
+    if not is_whole:
+        raise typer.Exit(1)
+
+
+async def _apply(resources: Resources, made: Plan, keys: KeyFile) -> bool:
+    """Apply a plan, say what came of it, and whether nothing was refused."""
+    done = await apply(resources.transactions, resources.cipher, made, _ask_masked(made), keys)
+    print(f"{len(done.applied)} came over")
+    if keys.count:
+        print(f"{keys.count} new API keys are in {keys.path}: hand them out, and delete it")
+    for step, reason in done.refused:
+        _print_line(f"left out: {_named(step)}: {reason}")
+    return not done.refused
+
+
+def _ask_masked(made: Plan) -> Typed:
+    """Ask for the values that the Cortex does not tell; an empty answer, or nobody to ask, leaves one unset."""
+    typed: dict[tuple[str, str, str], dict[str, str]] = {}
+    if not sys.stdin.isatty():
+        return typed
+    for step in made.steps:
+        for name in step.new.masked if isinstance(step.new, NewConfig | NewWorker) else ():
+            asked = display.plain(f"{name} of {_named(step)} (empty: later)").plain
+            if value := typer.prompt(asked, hide_input=True, default="", show_default=False):
+                typed.setdefault(step.key, {})[name] = value
+    return typed
+
+
+def _print_plan(made: Plan) -> None:
+    print(f"Cortex {made.version} at {made.source}")
+    for step in made.steps:
+        notes = f" ({'; '.join(step.notes)})" if step.notes else ""
+        _print_line(f"{step.fate.value}: {_named(step)}{notes}")
+    for gap in made.gaps:
+        _print_line(f"not read: {gap}")
+    print(", ".join(f"{made.count(fate)} {fate.value}" for fate in Fate))
+
+
+def _named(step: Step) -> str:
+    if step.kind == "organization":
+        return f"organization {step.name}"
+    return f"{step.kind} {step.name} of {step.organization}"
+
+
+def _print_line(line: str) -> None:
+    # Names come from another server: no control character reaches the terminal.
+    print(display.plain(line, _LONGEST_LINE).plain)

@@ -1,0 +1,189 @@
+"""A Cortex 2, 3 or 4 over its REST API. It is not trusted: slow, dying, something else, lying about its pages."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from cortexql.importing.source import (
+    Organization,
+    SharedConfig,
+    Snapshot,
+    SourceError,
+    User,
+    Worker,
+    read_entity,
+)
+from cortexql.models import NeuronType
+from cortexql.outbound import Network
+
+_SILENCE_SECONDS = 30.0
+_TOTAL_SECONDS = 120.0
+_MAX_ANSWER_BYTES = 64 * 2**20
+_PAGE = 100
+_MAX_ROWS = 100_000
+_MAJORS = ("2.", "3.", "4.")
+# Cortex's own: its index is not made yet, or waits for a migration.
+_NO_SCHEMA = 520
+_MEANINGS = {
+    401: "it does not know this key, or its user or organization is locked",
+    403: "the key's user may not read this",
+    404: "it has no such route: is this the address of a Cortex?",
+    _NO_SCHEMA: "its database waits for its migration",
+}
+
+
+class Server:
+    """A Cortex as one of its users sees it."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str, key: str | None = None) -> None:
+        """Take what asks, the address, and the user's API key."""
+        self._client = client
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    async def get(self, path: str) -> Any:
+        """Return the JSON at a path below `/api/`. Raises SourceError."""
+        answer, _ = await self._ask("GET", path)
+        return answer
+
+    async def find_all(self, path: str, query: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Return everything that a search finds, each once, oldest first.
+
+        Raises:
+            SourceError: it does not answer, or its pages do not add up to the total that it tells.
+        """
+        rows: dict[str, dict[str, Any]] = {}
+        while True:
+            span = f"range={len(rows)}-{len(rows) + _PAGE}"
+            asked = f"{path}?{span}&sort=%2BcreatedAt"
+            found, total = await self._ask("POST", asked, {"query": query or {}})
+            if not isinstance(found, list) or not all(isinstance(row, dict) and "id" in row for row in found):
+                raise SourceError(f"{self._url}/api/{path} answered no list of entities")
+            new = {str(row["id"]): row for row in found if str(row["id"]) not in rows}
+            rows |= new
+            if len(rows) > _MAX_ROWS:
+                raise SourceError(f"{self._url}/api/{path} goes on after {_MAX_ROWS} entities")
+            whole = total is None or len(rows) >= total
+            if not new and not whole:
+                raise SourceError(
+                    f"{self._url}/api/{path} pages wrongly: it tells of {total} entities and gave {len(rows)}"
+                )
+            if not new or (whole and len(found) < _PAGE):
+                return list(rows.values())
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> tuple[Any, int | None]:
+        place = f"{self._url}/api/{path.partition('?')[0]}"
+        try:
+            async with (
+                asyncio.timeout(_TOTAL_SECONDS),
+                self._client.stream(
+                    method, f"{self._url}/api/{path}", json=body, headers=self._headers
+                ) as response,
+            ):
+                content = await _read(response, place)
+        except TimeoutError as error:
+            raise SourceError(f"{place} takes longer than {_TOTAL_SECONDS:g} s") from error
+        except httpx.InvalidURL as error:
+            raise SourceError(f"{place} is no URL: {error}") from error
+        except httpx.HTTPError as error:
+            raise SourceError(f"{place} does not answer: {type(error).__name__} {error}".strip()) from error
+        if not response.is_success:
+            meaning = _MEANINGS.get(response.status_code, "which is no answer to go on with")
+            raise SourceError(f"{place} answered {response.status_code}: {meaning}")
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            kind = response.headers.get("Content-Type", "nothing")
+            raise SourceError(f"{place} answered {kind[:100]} that is no JSON") from error
+        total = response.headers.get("X-Total", "")
+        return answer, int(total) if total.isascii() and total.isdecimal() else None
+
+
+async def _read(response: httpx.Response, place: str) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > _MAX_ANSWER_BYTES:
+            raise SourceError(f"{place} answered more than {_MAX_ANSWER_BYTES // 2**20} MiB")
+    return bytes(content)
+
+
+async def read(url: str, keys: Iterable[str], network: Network) -> Snapshot:
+    """Read a Cortex with the keys of its superadmin, and of an orgadmin of each organization.
+
+    A superadmin sees organizations and users; only an orgadmin sees the analyzers and responders of its own.
+
+    Raises:
+        SourceError: it does not answer, or not as a Cortex does. Nothing is half-read.
+    """
+    proxy = network.find_proxy(url)
+    async with httpx.AsyncClient(
+        verify=network.tls(), proxy=proxy, trust_env=False, timeout=_SILENCE_SECONDS
+    ) as client:
+        snapshot = Snapshot(await _version(Server(client, url)))
+        managed: set[str] = set()
+        for key in keys:
+            server = Server(client, url, key)
+            user = read_entity(User, await server.get("user/current"), f"{url}/api/user/current")
+            if "superadmin" in user.roles:
+                await _read_instance(server, snapshot)
+            if "orgadmin" in user.roles:
+                await _read_organization(server, user.organization, snapshot)
+                managed.add(user.organization)
+            elif "superadmin" not in user.roles:
+                raise SourceError(f"the key of {user.login} is neither a superadmin's nor an orgadmin's")
+    for name in sorted(snapshot.organizations.keys() - managed - {"cortex"}):
+        snapshot.gaps.append(
+            f"organization {name}: give an orgadmin's key of it too, for its analyzers, responders and configuration"
+        )
+    return snapshot
+
+
+async def _version(server: Server) -> str:
+    status = await server.get("status")
+    versions = status.get("versions") if isinstance(status, dict) else None
+    version = versions.get("Cortex") if isinstance(versions, dict) else None
+    if not isinstance(version, str) or not version.startswith(_MAJORS):
+        raise SourceError(f"it is no Cortex 2, 3 or 4: its version is {str(version)[:50]}")
+    return version
+
+
+async def _read_instance(server: Server, snapshot: Snapshot) -> None:
+    for raw in await server.find_all("organization/_search"):
+        organization = read_entity(Organization, raw, f"organization {raw['id']}")
+        snapshot.organizations[organization.name] = organization
+    for raw in await server.find_all("user/_search"):
+        user = read_entity(User, raw, f"user {raw['id']}")
+        snapshot.users[user.login] = user
+
+
+async def _read_organization(server: Server, name: str, snapshot: Snapshot) -> None:
+    path = quote(name, safe="")
+    raw = await server.get(f"organization/{path}")
+    snapshot.organizations[name] = read_entity(Organization, raw, f"organization {name}")
+    for raw in await server.find_all(f"organization/{path}/user/_search"):
+        user = read_entity(User, raw, f"user {raw['id']}")
+        snapshot.users.setdefault(user.login, user)
+    for kind in NeuronType:
+        for raw in await server.find_all(f"{kind.value}/_search"):
+            place = f"{kind.value} {raw.get('name', raw['id'])} of {name}"
+            worker = read_entity(Worker, raw, place, organization=name, type=kind)
+            snapshot.workers[worker.id] = worker
+        await _read_configs(server, kind, name, snapshot)
+
+
+async def _read_configs(server: Server, kind: NeuronType, organization: str, snapshot: Snapshot) -> None:
+    """Read what is saved for all workers of a baseConfig: of one name for both kinds, the analyzers' counts."""
+    configs = await server.get(f"{kind.value}config")
+    if not isinstance(configs, list):
+        raise SourceError(f"{kind.value}config answered no list")
+    for raw in configs:
+        config = read_entity(
+            SharedConfig, raw, f"{kind.value}config of {organization}", organization=organization
+        )
+        if config.values:
+            snapshot.configs.setdefault((organization, config.name), config)
