@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010_retention"
+revision = "0009_retention"
 down_revision = "0009_audit"
 branch_labels = None
 depends_on = None

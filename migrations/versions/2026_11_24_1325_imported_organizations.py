@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011_imported_organizations"
-down_revision = "0010_retention"
+revision = "0012_imported_organizations"
+down_revision = "0011_report_search"
 branch_labels = None
 depends_on = None
 
