@@ -36,7 +36,8 @@ def ago(moment: datetime | None) -> str:
     """Return how long ago something was, in one unit."""
     if moment is None:
         return ""
-    return f"{length(datetime.now(UTC) - moment)} ago"
+    span = datetime.now(UTC) - moment
+    return "just now" if span < timedelta(seconds=1) else f"{length(span)} ago"
 
 
 def length(span: timedelta | None) -> str:

@@ -62,6 +62,7 @@ PAGES = {
         "/admin/users": 403,
         "/admin/organizations": 403,
         "/admin/health": 403,
+        "/admin/figures.json": 200,
     }
 }
 PAGES[Role.ANALYZE] = PAGES[Role.READ] | {"/admin/analyses": 200}

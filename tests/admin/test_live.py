@@ -1,6 +1,7 @@
 """Live hints: of the own organization alone, resumed where the connection was lost, over when the job is."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 
 import httpx
@@ -57,6 +58,19 @@ async def test_a_jobs_hints_end_with_it_and_go_on_where_they_were_lost(
         assert int(resumed[-1][1]) > int(seen)
         asked = [hint async for hint in hints(client, f"{path}&after={seen}")]
         assert asked[-1] == resumed[-1]
+
+
+async def test_the_figures_of_home_are_those_of_the_own_jobs(
+    url: str, world: World, resources: Resources, executor: Executor
+) -> None:
+    await run_job(resources, world.alpha, executor)
+    await run_job(resources, world.beta, executor)
+    await submit(resources, world.alpha)
+    async with signed_in(url, resources, "read@alpha") as client:
+        figures = (await client.get("/admin/figures.json")).json()
+        shown = re.findall(r'<div class="figure [^>]*>(\d+)</div>', (await client.get("/admin/")).text)
+    assert (figures["succeeded"], figures["failed"], len(figures["median"])) == ([1], [0], 1)
+    assert shown == ["1", "0", "1", "0"]
 
 
 async def test_hints_tell_nothing_of_another_organization(
