@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0011_report_search"
-down_revision = "0011_imported_organizations"
+down_revision = "0009_retention"
 branch_labels = None
 depends_on = None
 
