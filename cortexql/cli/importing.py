@@ -10,11 +10,11 @@ from cortexql.catalog.fetch import without_credentials
 from cortexql.cli import display
 from cortexql.cli.running import CommandError, with_resources
 from cortexql.cli.servers import DataDir
-from cortexql.importing import client, plan
+from cortexql.importing import client, dump, plan
 from cortexql.importing.apply import IMPORT, Typed, apply
 from cortexql.importing.keys import KeyFile, KeyFileError
 from cortexql.importing.plan import Fate, NewConfig, NewWorker, Plan, Step
-from cortexql.importing.source import SourceError
+from cortexql.importing.source import Snapshot, SourceError
 from cortexql.resources import Resources
 from cortexql.services import network
 
@@ -28,14 +28,20 @@ def register(app: typer.Typer) -> None:
 
 
 @import_app.command("cortex")
-def import_cortex(
-    url: Annotated[str, typer.Option(help="The Cortex, e.g. http://cortex:9001.")],
+def import_cortex(  # noqa: PLR0913 options of a command
+    url: Annotated[
+        str, typer.Option(help="The Cortex, e.g. http://cortex:9001; without a key it is not asked.")
+    ],
     key: Annotated[
         list[str] | None,
         typer.Option(
             envvar="CORTEX_KEY",
             help="API key of its superadmin, and of an orgadmin of each organization; again for several.",
         ),
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option("--dump", help="An Elasticsearch export of its index, for what no key can read."),
     ] = None,
     do_apply: Annotated[bool, typer.Option("--apply", help="Take it over; without, print the plan.")] = False,
     merge: Annotated[
@@ -48,14 +54,12 @@ def import_cortex(
     data_dir: DataDir = None,
 ) -> None:
     """Print what would come from a Cortex 2, 3 or 4, and with --apply take it over; again and again doubles nothing."""
-    if not key:
-        raise CommandError("give an API key of the Cortex: --key, or CORTEX_KEY")
+    if not key and export is None:
+        raise CommandError("give an API key of the Cortex (--key, or CORTEX_KEY), or --dump")
     source, keys = without_credentials(url.rstrip("/")), KeyFile(keys_file)
 
     async def work(resources: Resources) -> bool:
-        async with resources.transactions(IMPORT) as tx:
-            outside = await network.of(tx, resources.cipher)
-        snapshot = await client.read(url, key, outside)
+        snapshot = await _read(resources, url, key or [], export)
         async with resources.transactions(IMPORT) as tx:
             made = await plan.make(tx, snapshot, source, merge or ())
         _print_plan(made)
@@ -67,6 +71,17 @@ def import_cortex(
         raise CommandError(str(error)) from error
     if not is_whole:
         raise typer.Exit(1)
+
+
+async def _read(resources: Resources, url: str, keys: list[str], export: Path | None) -> Snapshot:
+    snapshot = Snapshot("of an export")
+    if keys:
+        async with resources.transactions(IMPORT) as tx:
+            outside = await network.of(tx, resources.cipher)
+        snapshot = await client.read(url, keys, outside)
+    if export is not None:
+        dump.read(export, snapshot)
+    return snapshot
 
 
 async def _apply(resources: Resources, made: Plan, keys: KeyFile) -> bool:
