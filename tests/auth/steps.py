@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from sqlalchemy import text
 from starlette.applications import Starlette
 
 from cortexql.auth.providers import password_providers
@@ -66,3 +67,17 @@ async def serving(app: Starlette, port: int = 0) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await task
+
+
+async def whole(resources: Resources) -> dict[str, str]:
+    """Return a digest of each table, but for when a key was used last."""
+    tables = text("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+    async with resources.engine.connect() as connection:
+        found = {}
+        for name in (await connection.execute(tables)).scalars().all():
+            row = "to_jsonb(t) - 'last_used_at'"
+            digest = text(
+                f"SELECT md5(coalesce(string_agg(({row})::text, ' ' ORDER BY t::text), '')) FROM {name} t"
+            )
+            found[name] = (await connection.execute(digest)).scalar_one()
+    return found

@@ -11,9 +11,7 @@ import pytest
 from itsdangerous import Signer
 from sqlalchemy import text
 from starlette.routing import Mount, Route, WebSocketRoute
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.typing import Subprotocol
 
 from cortexql.admin.routes import routes as console_routes
 from cortexql.app import routes
@@ -21,7 +19,8 @@ from cortexql.models import OrganizationStatus, UserStatus
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.services import api_keys, organizations, passwords, sessions, users
-from tests.auth.steps import ask, basic, bearer
+from tests.auth.sockets import socket_of
+from tests.auth.steps import ask, basic, bearer, whole
 from tests.conftest import SHELL, World
 
 COOKIE = "cortexql_session"
@@ -219,7 +218,7 @@ async def test_no_route_changes_anything_for_another_site(
 ) -> None:
     async with browser(url, login="orgadmin@alpha") as client:
         del client.headers["Sec-Fetch-Site"]
-        before = await _whole(resources)
+        before = await whole(resources)
         answers = {}
         for method, path in state_changing():
             address = path.replace("{id:int}", "1").replace("{rest:path}", "x")
@@ -240,21 +239,8 @@ async def test_no_route_changes_anything_for_another_site(
         }
         refused = [key for key, status in answers.items() if status == 403]
         assert len(refused) > 50
-        assert await _whole(resources) == before
+        assert await whole(resources) == before
         assert await is_in(client)
-
-
-async def _whole(resources: Resources) -> dict[str, str]:
-    tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
-    async with resources.engine.connect() as connection:
-        names = (await connection.execute(text(tables))).scalars().all()
-        found = {}
-        for name in names:
-            content = text(
-                f"SELECT md5(coalesce(string_agg(t::text, ' ' ORDER BY t::text), '')) FROM {name} t"
-            )
-            found[name] = (await connection.execute(content)).scalar_one()
-    return found
 
 
 FOREIGN: list[dict[str, str]] = [
@@ -262,17 +248,6 @@ FOREIGN: list[dict[str, str]] = [
     {"Sec-Fetch-Site": "cross-site"},
     {},
 ]
-
-
-@asynccontextmanager
-async def socket_of(url: str, headers: dict[str, str]) -> AsyncIterator[ClientConnection]:
-    """Open a WebSocket, and say hello."""
-    protocol = Subprotocol("graphql-transport-ws")
-    address = url.replace("http://", "ws://") + "/graphql"
-    async with connect(address, subprotocols=[protocol], additional_headers=headers) as socket:
-        await socket.send('{"type": "connection_init"}')
-        assert await socket.recv() == '{"type":"connection_ack"}'
-        yield socket
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
