@@ -63,7 +63,9 @@ class RunAnalyzerInput:
 
 @strawberry.input(description="Many observables for many analyzers.")
 class AnalyzeInput:
-    observables: list[ObservableInput] = strawberry.field(description="What to look at.")
+    observables: list[ObservableInput] = strawberry.field(
+        description="What to look at; observables times analyzers are at most 10,000."
+    )
     analyzers: list[str] | None = strawberry.field(
         default=None,
         description="Global ids or names; null: every enabled analyzer that takes the data type.",

@@ -21,6 +21,7 @@ from cortexql.errors import (
     NotFoundError,
     PapExceededError,
     TlpExceededError,
+    TooLargeError,
     UnsupportedDataTypeError,
 )
 from cortexql.models import (
@@ -52,6 +53,8 @@ from cortexql.transaction import Transaction
 
 FILE = "file"
 MAX_DATA_CHARACTERS = 2**20
+# In one call: its statements take 32,767 values.
+MAX_SUBMISSIONS = 10_000
 MAX_MESSAGE_CHARACTERS = 64 * 1024
 _MAX_TLP = 4
 _MAX_PAP = 3
@@ -191,6 +194,8 @@ class _Batch:
                     question = _Question(submission, observable, neuron)
                     submission.error = self._refusal(question)
                     questions.append(question)
+            if len(submissions) > MAX_SUBMISSIONS:
+                raise _too_many()
         return submissions, [q for q in questions if q.submission.error is None]
 
     async def _find_neurons(self) -> list[tuple[str, neurons.Configured | CortexError]]:
@@ -428,6 +433,8 @@ def _named(
 def _check_request(request: JobRequest) -> None:
     if not request.observables:
         raise InvalidInputError("give at least one observable", field=("observables",))
+    if len(request.observables) > MAX_SUBMISSIONS:
+        raise _too_many()
     for name in request.neurons or ():
         if isinstance(name, str):
             text.check(name, request.type.value, longest=1024, empty=True)
@@ -436,6 +443,12 @@ def _check_request(request: JobRequest) -> None:
         text.check(request.label, "label", longest=1024, empty=True)
     if request.idempotency_key is not None:
         text.check(request.idempotency_key, "idempotencyKey", longest=256)
+
+
+def _too_many() -> TooLargeError:
+    return TooLargeError(
+        f"one call takes at most {MAX_SUBMISSIONS} observables times analyzers", field=("observables",)
+    )
 
 
 def _invalid(observable: ObservableRequest, path: tuple[str, ...]) -> CortexError | None:

@@ -1,8 +1,6 @@
 """A query of twenty takes as many statements as a query of one, whatever it asks of each; and all is described."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from graphql import (
@@ -14,19 +12,16 @@ from graphql import (
     get_named_type,
     is_leaf_type,
 )
-from sqlalchemy import event
-from starlette.requests import HTTPConnection
 
 from cortexql.models import RateUnit
 from cortexql.principal import Principal, Role
-from cortexql.resolvers.root import schema
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
-from cortexql.schema.context import Context
 from cortexql.services import organizations, quotas, users
 from cortexql.services.execution import Executor
 from cortexql.services.submission import JobRequest
 from tests.conftest import World
+from tests.graphql.execution import counted, execute
 from tests.graphql.selections import SCHEMA, root, selection
 from tests.services.steps import TEST, addresses, enable, submit
 
@@ -79,15 +74,15 @@ async def test_a_query_of_twenty_takes_the_statements_of_a_query_of_one(
 
 async def test_nodes_and_budgets_are_read_together(resources: Resources, full: World) -> None:
     caller = full.alpha.principals[Role.ORGADMIN]
-    found = await _execute(resources, caller, "{ jobs(first: 20) { nodes { id } } quotas { id } }")
+    found = await execute(resources, caller, "{ jobs(first: 20) { nodes { id } } quotas { id } }")
     ids = [node["id"] for node in found["jobs"]["nodes"]]
     assert len(ids) == MANY
     assert len(found["quotas"]) == len(RateUnit)
     counts = []
     for some in (ids[:1], ids):
-        with _counted(resources) as statements:
+        with counted(resources) as statements:
             listed = ", ".join(f'"{id_}"' for id_ in some)
-            await _execute(
+            await execute(
                 resources,
                 caller,
                 f"{{ nodes(ids: [{listed}]) {{ ... on Job {{ report {{ level full }} }} }} }}",
@@ -124,32 +119,11 @@ def _nest(way: tuple[str, ...], innermost: str) -> str:
 
 
 async def _statements(resources: Resources, caller: Principal, query: str, count: int) -> int:
-    with _counted(resources) as statements:
-        (found,) = (await _execute(resources, caller, query)).values()
+    with counted(resources) as statements:
+        (found,) = (await execute(resources, caller, query)).values()
     # The bundled catalogue has ten definitions.
     assert len(found["nodes"]) >= min(count, 10), query
     return len(statements)
-
-
-async def _execute(resources: Resources, caller: Principal, query: str) -> Any:
-    context = Context(resources, HTTPConnection({"type": "http", "headers": []}), caller)
-    done = await schema.execute(query, context_value=context)
-    assert done.errors is None, (query, done.errors)
-    return done.data
-
-
-@contextmanager
-def _counted(resources: Resources) -> Iterator[list[str]]:
-    statements: list[str] = []
-
-    def note(*about: Any) -> None:
-        statements.append(about[2])
-
-    event.listen(resources.engine.sync_engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(resources.engine.sync_engine, "before_cursor_execute", note)
 
 
 def test_every_type_field_argument_and_value_is_described() -> None:

@@ -1,0 +1,36 @@
+"""Queries without a server, and what they cost the database."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import event
+from starlette.requests import HTTPConnection
+
+from cortexql.principal import Principal
+from cortexql.resolvers.root import schema
+from cortexql.resources import Resources
+from cortexql.schema.context import Context
+
+
+async def execute(resources: Resources, caller: Principal, query: str, **variables: Any) -> Any:
+    """Return the data of a query that must succeed."""
+    context = Context(resources, HTTPConnection({"type": "http", "headers": []}), caller)
+    done = await schema.execute(query, variables, context_value=context)
+    assert done.errors is None, (query, done.errors)
+    return done.data
+
+
+@contextmanager
+def counted(resources: Resources) -> Iterator[list[str]]:
+    """Collect the statements of the block."""
+    statements: list[str] = []
+
+    def note(*about: Any) -> None:
+        statements.append(about[2])
+
+    event.listen(resources.engine.sync_engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(resources.engine.sync_engine, "before_cursor_execute", note)
