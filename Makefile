@@ -5,7 +5,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: up demo test test-quick test-deps faults check bench clean
+.PHONY: up demo test test-quick test-deps faults deployment check bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,10 +24,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tested
 	$(BIN)/python -m tests.parts
-	$(BIN)/python -m pytest -m "not faults" $(ARGS)
+	$(BIN)/python -m pytest -m "not faults and not deployment" $(ARGS)
 
 test-quick: $(VENV)/.tested
-	$(BIN)/python -m pytest -m "not parts and not slow and not faults" $(ARGS)
+	$(BIN)/python -m pytest -m "not parts and not slow and not faults and not deployment" $(ARGS)
 
 test-deps: $(VENV)/.tested
 	$(BIN)/python -m tests.parts
@@ -35,6 +35,10 @@ test-deps: $(VENV)/.tested
 faults: $(VENV)/.tested
 	$(BIN)/python -m tests.parts
 	$(BIN)/python -m pytest tests/faults $(ARGS)
+
+deployment: $(VENV)/.tested
+	$(BIN)/python -m tests.parts
+	$(BIN)/python -m pytest tests/deployment $(ARGS)
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .
