@@ -17,9 +17,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from cortexql.admin.routes import admin
+from cortexql.auth.x509 import ForwardedMiddleware
 from cortexql.errors import CortexError, TooLargeError
 from cortexql.log import get_logger
 from cortexql.principal import system
@@ -50,7 +50,7 @@ def create_app(settings: Settings) -> Starlette:
     return Starlette(
         routes=routes(),
         middleware=[
-            Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)),
+            Middleware(ForwardedMiddleware, settings=settings),
             Middleware(RequestMiddleware, max_upload_bytes=settings.max_upload_bytes),
         ],
         exception_handlers={

@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FilePath,
     IPvAnyNetwork,
     SecretStr,
     ValidationInfo,
@@ -52,13 +53,16 @@ def _check_filter(text: str) -> str:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Runners = Annotated[tuple[Literal["docker", "process"], ...], NoDecode, BeforeValidator(_split)]
-Providers = Annotated[tuple[Literal["local", "ldap", "ad", "oidc"], ...], NoDecode, BeforeValidator(_split)]
+Providers = Annotated[
+    tuple[Literal["local", "ldap", "ad", "oidc", "x509"], ...], NoDecode, BeforeValidator(_split)
+]
 DirectoryUrls = Annotated[
     tuple[Annotated[str, _with_scheme("ldaps", "ldap")], ...], NoDecode, BeforeValidator(_split)
 ]
 DirectoryFilter = Annotated[str, AfterValidator(_check_filter)]
 IssuerUrl = Annotated[str, _with_scheme("https", "http")]
 IpNetworks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_split)]
+ProxyHeader = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]*$")]
 DatabaseUrl = Annotated[str, _with_scheme("postgresql", "postgres")]
 RedisUrl = Annotated[str, _with_scheme("redis", "rediss", "unix")]
 _NONE, _SECOND = timedelta(0), timedelta(seconds=1)
@@ -179,10 +183,21 @@ class Settings(BaseSettings):
     outbound_allow: IpNetworks = Field(
         (), description="loopback, link-local and metadata addresses that our own requests may reach"
     )
+    tls_certificate: FilePath | None = Field(None, description="PEM file: TLS ends here; empty: plain HTTP")
+    tls_key: FilePath | None = Field(None, description="PEM file of its key; empty: in the same file")
+    x509_ca: FilePath | None = Field(
+        None, description="PEM file of the authorities that issue client certificates"
+    )
+    x509_header: ProxyHeader = Field(
+        "", description="header in which trusted proxies hand on a client's certificate; empty: none does"
+    )
+    x509_login: Literal["cn", "email", "upn"] = Field(
+        "cn", description="what in a certificate is the login: subject's CN, SAN's e-mail or UPN"
+    )
     auth_providers: Providers = Field(
         ("local",),
         min_length=1,
-        description="who is asked about a login, in this order: local, ldap, ad, oidc",
+        description="who is asked about a login, in this order: local, ldap, ad, oidc, x509",
     )
     auth_create_users: bool = Field(
         False, description="whether whom an outside provider vouches for gets a user where there is none"
@@ -209,6 +224,13 @@ class Settings(BaseSettings):
     docker_pids: int = Field(256, gt=0, description="processes of a container")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
 
+    @field_validator("x509_header")
+    @classmethod
+    def _is_of_known_proxies(cls, name: str, given: ValidationInfo) -> str:
+        if name and "*" in given.data.get("trusted_proxies", ()):
+            raise ValueError("CORTEXQL_TRUSTED_PROXIES is *: anybody could write this header")
+        return name
+
     @field_validator("auth_providers")
     @classmethod
     def _are_configured(cls, names: tuple[str, ...], given: ValidationInfo) -> tuple[str, ...]:
@@ -216,6 +238,7 @@ class Settings(BaseSettings):
             "ldap": ("ldap_urls",),
             "ad": ("ad_domain",),
             "oidc": ("oidc_issuer", "oidc_client_id"),
+            "x509": ("x509_ca",),
         }
         for name in names:
             for setting in needed.get(name, ()):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from starlette.requests import HTTPConnection
 
-from cortexql.auth import csrf, session
+from cortexql.auth import csrf, session, x509
 from cortexql.auth.address import address_of
 from cortexql.auth.providers import password_providers
 from cortexql.errors import UnauthenticatedError
@@ -19,7 +19,7 @@ _LONGEST = 4096
 
 
 async def caller_of(resources: Resources, connection: HTTPConnection) -> Principal | None:
-    """Return who a request or a WebSocket is from, by header or by cookie; None: it carries no credential.
+    """Return who a request or a WebSocket is from: by header, cookie or certificate; None: it carries no credential.
 
     Raises:
         UnauthenticatedError: it carries one that does not do; no word on why.
@@ -31,11 +31,19 @@ async def caller_of(resources: Resources, connection: HTTPConnection) -> Princip
         return await from_authorization(resources, connection, authorization)
     cookie = connection.cookies.get(session.COOKIE)
     if not cookie:
-        return None
+        return await _by_certificate(resources, connection)
     principal = await session.principal_of_cookie(resources, cookie)
     if csrf.changes_state(connection):
         csrf.check_same_origin(connection, resources.settings.public_url)
     return replace(principal, address=address_of(connection))
+
+
+async def _by_certificate(resources: Resources, connection: HTTPConnection) -> Principal | None:
+    principal = await x509.principal_of(resources, connection)
+    if principal is not None and csrf.changes_state(connection):
+        # A browser shows it whichever page has sent the request; a program tells nothing of a page.
+        csrf.check_not_foreign(connection, resources.settings.public_url)
+    return principal
 
 
 async def from_authorization(resources: Resources, connection: HTTPConnection, value: str) -> Principal:

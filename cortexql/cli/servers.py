@@ -17,6 +17,7 @@ import uvicorn
 
 from cortexql import embedded, migrate, unprivileged, worker
 from cortexql.app import create_app
+from cortexql.cli import tls
 from cortexql.cli.running import CommandError, found_servers, read_settings, run
 from cortexql.log import get_logger
 from cortexql.principal import system
@@ -164,6 +165,7 @@ async def _web_server(settings: Settings, host: str, port: int) -> AsyncIterator
         proxy_headers=False,  # the application reads them, as TRUSTED_PROXIES says
         timeout_graceful_shutdown=5,
         ws_max_size=2**20,
+        **tls.options(settings),
     )
     server = uvicorn.Server(config)
     # Its own handlers would end the process before our other parts are stopped in order.
@@ -175,11 +177,15 @@ async def _web_server(settings: Settings, host: str, port: int) -> AsyncIterator
                 raise CommandError(f"the web server on {host}:{port} did not start")
             await asyncio.sleep(0.01)
         actual = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://{f'[{host}]' if ':' in host else host}:{actual}"
+        yield f"{_scheme(settings)}://{f'[{host}]' if ':' in host else host}:{actual}"
     finally:
         server.should_exit = True
         with contextlib.suppress(SystemExit):
             await serving
+
+
+def _scheme(settings: Settings) -> str:
+    return "https" if settings.tls_certificate else "http"
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -200,7 +206,7 @@ def _serve_with_processes(settings: Settings, host: str, port: int, processes: i
 
     run(prepare())
     os.environ.update(_environment(settings))
-    print(f"CortexQL is ready at http://{host}:{port}", flush=True)
+    print(f"CortexQL is ready at {_scheme(settings)}://{host}:{port}", flush=True)
     uvicorn.run(
         "cortexql.cli.servers:app_from_environment",
         factory=True,
@@ -212,6 +218,7 @@ def _serve_with_processes(settings: Settings, host: str, port: int, processes: i
         server_header=False,
         proxy_headers=False,  # the application reads them, as TRUSTED_PROXIES says
         ws_max_size=2**20,
+        **tls.options(settings),
     )
 
 

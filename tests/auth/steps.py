@@ -53,17 +53,18 @@ async def sign_in(resources: Resources, login: str, password: str, address: str 
 
 
 @asynccontextmanager
-async def serving(app: Starlette, port: int = 0) -> AsyncIterator[str]:
-    """Serve an application until the block ends; yield its address."""
+async def serving(app: Starlette, port: int = 0, **options: Any) -> AsyncIterator[str]:
+    """Serve an application until the block ends, with more of uvicorn's options; yield its address."""
     config = uvicorn.Config(
-        app, port=port, log_config=None, proxy_headers=False, timeout_graceful_shutdown=1, ws="none"
+        app, port=port, log_config=None, proxy_headers=False, timeout_graceful_shutdown=1, **options
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve())  # noqa: SLF001 its own handlers would take the tests' signals
     while not server.started:
         await asyncio.sleep(0.01)
+    scheme = "https" if "ssl_certfile" in options else "http"
     try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield f"{scheme}://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         await task

@@ -32,17 +32,25 @@ class Authority:
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         builder = _builder(_subject(names[0]), self.certificate.subject, key)
         builder = builder.add_extension(alternatives, critical=False).add_extension(usage, critical=False)
-        certificate = builder.sign(self.key, hashes.SHA256())
-        paths = folder / f"{len(list(folder.iterdir()))}.crt", folder / f"{len(list(folder.iterdir()))}.key"
-        paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        paths[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return paths
+        return _write(folder, builder.sign(self.key, hashes.SHA256()), key)
+
+    def issue_client(
+        self,
+        folder: Path,
+        login: str,
+        *others: x509.GeneralName,
+        lasts: timedelta = _DAY,
+        usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
+    ) -> tuple[Path, Path]:
+        """Write a certificate of somebody in the unit `soc`, with other names, and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        unit = x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "soc")
+        subject = x509.Name([unit, x509.NameAttribute(NameOID.COMMON_NAME, login)])
+        builder = _builder(subject, self.certificate.subject, key, lasts)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        if others:
+            builder = builder.add_extension(x509.SubjectAlternativeName(others), critical=False)
+        return _write(folder, builder.sign(self.key, hashes.SHA256()), key)
 
     def server_context(self, folder: Path, *names: str) -> ssl.SSLContext:
         """Return a server's TLS context."""
@@ -72,6 +80,18 @@ def _builder(
         .not_valid_before(now - 10 * _DAY)
         .not_valid_after(now + lasts)
     )
+
+
+def _write(folder: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> tuple[Path, Path]:
+    number = len(list(folder.iterdir()))
+    paths = folder / f"{number}.crt", folder / f"{number}.key"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return paths
 
 
 def _subject(name: str) -> x509.Name:

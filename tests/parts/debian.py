@@ -16,6 +16,7 @@ PACKAGES = (
     "docker-registry",  # registry: pulls with TLS and a password
     "docker.io",  # docker_engine: dockerd, containerd and runc
     "git",  # neurons are built from a repository
+    "nginx-light",  # nginx: a proxy that ends TLS
     "samba-ad-dc",  # samba: an Active Directory
     "samba-ad-provision",
     "slapd",  # directory: an LDAP server

@@ -84,6 +84,7 @@ def login_page(
     settings = resources.settings
     ways = {
         "passwords": not {"local", "ldap", "ad"}.isdisjoint(settings.auth_providers),
+        "certificates": "x509" in settings.auth_providers,
         "single_sign_on": settings.oidc_label if "oidc" in settings.auth_providers else "",
     }
     context = {"next": own_path(after), "login": name, "error": error, "signed_out": signed_out}
