@@ -103,9 +103,11 @@ class Settings(BaseSettings):
     )
 
     database_url: DatabaseUrl = Field(
-        "", description="postgresql://…; empty: the embedded server of `cortexql up`"
+        "", repr=False, description="postgresql://…; empty: the embedded server of `cortexql up`"
     )
-    redis_url: RedisUrl = Field("", description="redis://…, rediss://…, unix://…; empty: the embedded server")
+    redis_url: RedisUrl = Field(
+        "", repr=False, description="redis://…, rediss://…, unix://…; empty: the embedded server"
+    )
     data_dir: Path = Field(default_factory=_default_data_dir, description="embedded servers and keys")
     job_dir: Path | None = Field(
         None, description="job folders of the process runner; default: under DATA_DIR"

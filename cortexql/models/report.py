@@ -59,7 +59,7 @@ class Report(SQLModel, table=True):
     operations: list[dict[str, Any]] = Field(sa_type=JSON)
     output: dict[str, Any] = Field(sa_type=JSON)
     # The full result once more, for conditions on its values; None: it is too large for that.
-    searchable: Any = Field(default=None, sa_type=JSONB(none_as_null=True))
+    searchable: Any = Field(default=None, sa_type=JSONB(none_as_null=True), nullable=True)
     created_at: datetime = columns.created_now()
 
 

@@ -11,7 +11,7 @@ depends_on = None
 
 # As the application writes new ones; what jsonb does not take (NUL characters, broken Unicode) is left out.
 _SEARCHABLE = """
-CREATE FUNCTION pg_temp.to_searchable(output json) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION pg_temp.to_searchable(output json) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   RETURN CASE WHEN length(output->>'full') <= 262144 THEN (output->'full')::jsonb END;
 EXCEPTION WHEN data_exception THEN
