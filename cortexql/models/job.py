@@ -44,11 +44,24 @@ class Priority(IntEnum):
     BULK = 1
 
 
+_LISTED = "status <> 'deleted'"
+_SEARCHED = {
+    "neuron_name": _LISTED,
+    "worker_id": _LISTED,
+    "definition_id": _LISTED,
+    "data_type": _LISTED,
+    "created_by": _LISTED,
+    "status": None,
+}
+
+
 class Observable(SQLModel, table=True):
     """A distinct value or file that an organization has submitted, with every job about it."""
 
     __table_args__ = (
         UniqueConstraint("organization_id", "data_type", "digest"),
+        # A search by value that knows no data type.
+        Index("observable_digest", "organization_id", "digest"),
         Index("observable_last_seen", "organization_id", "last_seen", "id"),
     )
 
@@ -98,6 +111,11 @@ class Job(SQLModel, table=True):
             "job_label", "organization_id", "label", "created_at", "id", postgresql_where="label IS NOT NULL"
         ),
         Index("job_neuron_newest", "neuron_id", "created_at", "id"),
+        # What clients of Cortex search by, the newest first.
+        *[
+            Index(f"job_by_{name}", "organization_id", name, "created_at", "id", postgresql_where=which)
+            for name, which in _SEARCHED.items()
+        ],
     )
 
     id: int = columns.primary_key()

@@ -1,13 +1,14 @@
 """What every handler of the shim goes through: the caller, the permission, the fields, and Cortex's errors."""
 
+import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from cortexql.auth.backend import caller_of
 from cortexql.errors import CortexError, ForbiddenError, UnauthenticatedError
@@ -94,6 +95,21 @@ def guarded(run: Endpoint) -> Endpoint:
 def listing(rows: Sequence[dict[str, Any]], total: int | None = None) -> Response:
     """Return a bare array with the number of all matches in `X-Total`."""
     return JSONResponse(rows, headers={"X-Total": str(len(rows) if total is None else total)})
+
+
+def streamed(parts: AsyncIterator[list[dict[str, Any]]], total: int) -> Response:
+    """Return the same, of a list too long to hold."""
+
+    async def text() -> AsyncIterator[str]:
+        yield "["
+        first = True
+        async for rows in parts:
+            if rows:
+                yield ("" if first else ",") + ",".join(json.dumps(row, ensure_ascii=False) for row in rows)
+                first = False
+        yield "]"
+
+    return StreamingResponse(text(), headers={"X-Total": str(total)}, media_type="application/json")
 
 
 def no_content() -> Response:

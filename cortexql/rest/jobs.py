@@ -1,18 +1,23 @@
 """Jobs: list, search, show, wait, delete."""
 
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
 from starlette.responses import JSONResponse, Response
 
 from cortexql.errors import NotFoundError
 from cortexql.models import Job
 from cortexql.rest import dsl, views, waiting
-from cortexql.rest.edge import Call, listing, no_content
-from cortexql.rest.waiting import job_number
+from cortexql.rest.edge import Call, listing, no_content, streamed
 from cortexql.services import details, jobs, reports, search
 from cortexql.services.conditions import All, Any_, Compare, Condition, Operator
 from cortexql.services.search import Search
+from cortexql.services.text import to_id
 from cortexql.transaction import Transaction
 
 _DEFAULT_WAIT = "1minute"
+# Of a longer list, so many jobs are in memory at a time.
+_AT_ONCE = 200
 
 
 async def list_all(call: Call) -> Response:
@@ -54,7 +59,7 @@ async def wait_report(call: Call) -> Response:
 
 async def artifacts(call: Call) -> Response:
     """List what a job's report found; an unknown job has found nothing."""
-    number = job_number(call.path("id"))
+    number = to_id(call.path("id"))
     if number is None:
         return listing([])
     async with call.open() as tx:
@@ -68,7 +73,7 @@ async def artifacts(call: Call) -> Response:
 async def statuses(call: Call) -> Response:
     """Tell the status of many jobs."""
     asked = call.fields.strings("jobIds") or []
-    numbers = {number for text in asked if (number := job_number(text)) is not None}
+    numbers = {number for text in asked if (number := to_id(text)) is not None}
     async with call.open() as tx:
         found = {str(job.id): views.STATUS[job.status] for job in await details.list_jobs(tx, numbers)}
     return JSONResponse({text: found.get(text, "NotFound") for text in asked})
@@ -86,12 +91,25 @@ async def delete(call: Call) -> Response:
 async def _found(call: Call, wanted: Search, *, deleted: bool) -> Response:
     async with call.open() as tx:
         found = await search.find_jobs(tx, wanted, deleted=deleted)
-        whole = await details.of_jobs(tx, found.rows)
-    return listing([views.job(row) for row in whole], found.total)
+        if len(found.rows) <= _AT_ONCE:
+            return listing(await _shown(tx, found.rows), found.total)
+    return streamed(_all_shown(call, found.rows), found.total)
+
+
+async def _all_shown(call: Call, ids: Sequence[int]) -> AsyncIterator[list[dict[str, Any]]]:
+    for start in range(0, len(ids), _AT_ONCE):
+        async with call.open() as tx:
+            rows = await _shown(tx, ids[start : start + _AT_ONCE])
+        yield rows
+
+
+async def _shown(tx: Transaction, ids: Sequence[int]) -> list[dict[str, Any]]:
+    rows = {job.id: job for job in await details.list_jobs(tx, ids)}
+    return [views.job(row) for row in await details.of_jobs(tx, [rows[id_] for id_ in ids if id_ in rows])]
 
 
 async def _get(tx: Transaction, text: str) -> Job:
-    number = job_number(text)
+    number = to_id(text)
     try:
         if number is not None:
             return await jobs.get(tx, number)

@@ -8,16 +8,12 @@ from cortexql.rest import durations
 from cortexql.rest.edge import Call
 from cortexql.services import ledger
 from cortexql.services.job_reader import Shown
-
-
-def job_number(text: str) -> int | None:
-    """Return the number in a job's id, or None: there is no such job."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+from cortexql.services.text import to_id
 
 
 async def read(call: Call, job_id: str) -> Shown:
     """Return a job as it is now, with its report if it has one, or raise NotFoundError."""
-    number = job_number(job_id)
+    number = to_id(job_id)
     shown = None if number is None else await call.resources.job_reader.find(call.principal, number)
     if shown is None:
         raise NotFoundError(f"job {job_id[:64]} not found")
@@ -31,7 +27,7 @@ async def until_ended(call: Call, job_id: str, at_most: str) -> Shown:
         NotFoundError: there is no such job.
         NumberFormatError: `at_most` is no duration, and the job has not ended yet.
     """
-    async with call.resources.feed.ending(call.principal, job_number(job_id) or 0) as ending:
+    async with call.resources.feed.ending(call.principal, to_id(job_id) or 0) as ending:
         shown = await read(call, job_id)
         if _has_ended(shown):
             return shown

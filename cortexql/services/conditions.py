@@ -1,16 +1,18 @@
 """Conditions of free searches: a small tree, and how each kind of field compares. `search` knows the fields."""
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import ColumnElement, String, and_, any_, cast, false, func, literal, not_, or_, true
 
 from cortexql.errors import InvalidInputError
-from cortexql.services.text import is_storable
+from cortexql.services import observables
+from cortexql.services.text import is_storable, to_id
 
 Scalar = str | int | float | bool
 # Nested deeper than any client does; it bounds the recursion.
@@ -19,9 +21,10 @@ _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class Kind(StrEnum):
-    """How a field compares: keywords whole, texts by their words, lists by an element."""
+    """How a field compares: keywords whole, texts by their words, lists by an element, ids as the numbers they are."""
 
     KEYWORD = "keyword"
+    ID = "id"
     TEXT = "text"
     NUMBER = "number"
     DATE = "date"
@@ -30,11 +33,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Searchable:
-    """A field that may be searched. `known`: the values that the column's own type can hold, as it holds them."""
+    """A field that may be searched.
+
+    `known`: what the column's own type can hold, each under the name that is searched. `digest`: the column of the
+    value's SHA-256, which has an index where the value is too long for one.
+    """
 
     column: ColumnElement[Any]
     kind: Kind = Kind.KEYWORD
-    known: Mapping[str, Any] | None = None
+    known: Mapping[str, Collection[Any]] | None = None
+    digest: ColumnElement[str] | None = None
 
 
 class Operator(StrEnum):
@@ -156,9 +164,13 @@ def _equals(known: Searchable, value: Scalar) -> ColumnElement[bool]:
             return literal(_text(value)) == any_(known.column)
         case Kind.NUMBER | Kind.DATE:
             return known.column == _ordered(known, value)
-    if known.known is None:
-        return known.column == _text(value)
-    return known.column == known.known[_text(value)] if _text(value) in known.known else false()
+        case Kind.ID:
+            number = to_id(_text(value))
+            return false() if number is None else known.column == number
+    if known.known is not None:
+        return known.column.in_(known.known.get(_text(value), ()))
+    same = known.column == _text(value)
+    return same if known.digest is None else and_(known.digest == observables.digest(_text(value)), same)
 
 
 def _like(known: Searchable, value: Scalar) -> ColumnElement[bool]:
@@ -172,13 +184,13 @@ def _wildcard(known: Searchable, value: Scalar) -> ColumnElement[bool]:
     escaped = "".join(f"/{c}" if c in "%_/" else c for c in _text(value))
     pattern = escaped.replace("*", "%").replace("?", "_")
     if known.known is not None:
-        return known.column.in_([held for name, held in known.known.items() if _matches(value, name)])
+        matching = [held for name, held in known.known.items() if _matches(value, name)]
+        return known.column.in_(list(chain.from_iterable(matching)))
     text = _text_of(known)
     return text.ilike(pattern, escape="/") if known.kind is Kind.TEXT else text.like(pattern, escape="/")
 
 
 def _matches(pattern: Scalar, name: str) -> bool:
-
     return fnmatch.fnmatchcase(name, _text(pattern).replace("[", "[[]"))
 
 

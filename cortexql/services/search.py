@@ -14,7 +14,6 @@ from sqlalchemy import (
     Integer,
     Select,
     String,
-    case,
     cast,
     extract,
     func,
@@ -65,10 +64,11 @@ class Found(Generic[Row]):
     total: int
 
 
-async def find_jobs(tx: Transaction, search: Search, *, deleted: bool = False) -> Found[Job]:
-    """Find jobs, the newest first; deleted ones on demand."""
+async def find_jobs(tx: Transaction, search: Search, *, deleted: bool = False) -> Found[int]:
+    """Find jobs, the newest first, and return their ids: rows are wide, and many; deleted ones on demand."""
     tx.principal.require(Permission.READ)
-    query = select(Job).join(Observable, Observable.id == Job.observable_id, isouter=True)
+    # Postgres leaves out the joins that a search does not need.
+    query = select(Job.id).join(Observable, Observable.id == Job.observable_id, isouter=True)
     query = query.join(Attachment, Attachment.id == Observable.attachment_id, isouter=True)
     query = query.join(Organization, Organization.id == Job.organization_id)
     if not deleted:
@@ -126,11 +126,13 @@ async def _find(
 
 def _order(vocabulary: Vocabulary, wanted: Sequence[tuple[str, bool]]) -> list[ColumnElement[Any]]:
     known = [(vocabulary.fields.get(name), descending) for name, descending in wanted]
-    return [
-        found.column.desc().nulls_last() if descending else found.column.asc().nulls_last()
-        for found, descending in known
-        if found is not None
-    ]
+    return [_ordered(found.column, descending=descending) for found, descending in known if found is not None]
+
+
+def _ordered(column: ColumnElement[Any], *, descending: bool) -> ColumnElement[Any]:
+    order = column.desc() if descending else column.asc()
+    # No index of a column that has a value in every row says where nulls would stand.
+    return order if getattr(column, "nullable", True) is False else order.nulls_last()
 
 
 def _fields(keywords: Mapping[str, Any], **others: Mapping[str, Any]) -> Vocabulary:
@@ -140,8 +142,16 @@ def _fields(keywords: Mapping[str, Any], **others: Mapping[str, Any]) -> Vocabul
     return Vocabulary(found)
 
 
+def _ids(id_: Any) -> dict[str, Any]:
+    return {"id": id_, "_id": id_}
+
+
+def _kind(name: str) -> ColumnElement[str]:
+    return cast(func.concat(name), String)
+
+
 def _entity(kind: str, id_: Any) -> dict[str, Any]:
-    return {"id": id_, "_id": id_, "_type": cast(func.concat(kind), String)}
+    return {**_ids(id_), "_type": _kind(kind)}
 
 
 def _attachment() -> dict[str, Any]:
@@ -161,39 +171,42 @@ def _names(pairs: Mapping[str, Any]) -> dict[str, Any]:
     return {alias: column for name, column in pairs.items() for alias in (f"worker{name}", f"analyzer{name}")}
 
 
-# A cancelled job is a failed one to clients of Cortex.
-_STATUS = case(
+_TYPES = {each.value: (each,) for each in NeuronType}
+_STATUSES = {
+    "Waiting": (JobStatus.WAITING,),
+    "InProgress": (JobStatus.IN_PROGRESS,),
+    "Success": (JobStatus.SUCCESS,),
+    # A cancelled job is a failed one to clients of Cortex.
+    "Failure": (JobStatus.FAILURE, JobStatus.CANCELLED),
+    "Deleted": (JobStatus.DELETED,),
+}
+_JOBS = Vocabulary(
     {
-        JobStatus.WAITING: "Waiting",
-        JobStatus.IN_PROGRESS: "InProgress",
-        JobStatus.SUCCESS: "Success",
-        JobStatus.DELETED: "Deleted",
-    },
-    value=Job.status,
-    else_="Failure",
-)
-_JOBS = _fields(
-    {
-        **_entity("job", cast(Job.id, String)),
-        **_names({"Id": Job.worker_id, "Name": Job.neuron_name, "DefinitionId": Job.definition_id}),
-        **_attachment(),
-        "attachment.name": Job.filename,
-        "organization": Organization.name,
-        "type": cast(Job.type, String),
-        "status": _STATUS,
-        "dataType": Job.data_type,
-        "data": Observable.data,
-        "label": Job.label,
-        "createdBy": Job.created_by,
-    },
-    text={"message": Job.message, "errorMessage": Job.error_message},
-    number={"tlp": Job.tlp, "pap": Job.pap},
-    date={
-        "date": Job.created_at,
-        "createdAt": Job.created_at,
-        "startDate": Job.started_at,
-        "endDate": Job.ended_at,
-    },
+        **_fields(
+            {
+                "_type": _kind("job"),
+                **_names({"Id": Job.worker_id, "Name": Job.neuron_name, "DefinitionId": Job.definition_id}),
+                **_attachment(),
+                "attachment.name": Job.filename,
+                "organization": Organization.name,
+                "dataType": Job.data_type,
+                "label": Job.label,
+                "createdBy": Job.created_by,
+            },
+            id=_ids(Job.id),
+            text={"message": Job.message, "errorMessage": Job.error_message},
+            number={"tlp": Job.tlp, "pap": Job.pap},
+            date={
+                "date": Job.created_at,
+                "createdAt": Job.created_at,
+                "startDate": Job.started_at,
+                "endDate": Job.ended_at,
+            },
+        ).fields,
+        "type": Searchable(Job.type, known=_TYPES),
+        "status": Searchable(Job.status, known=_STATUSES),
+        "data": Searchable(Observable.data, digest=Observable.digest),
+    }
 )
 _NEURONS = _fields(
     {
@@ -220,13 +233,13 @@ _NEURONS = _fields(
 )
 _ARTIFACTS = _fields(
     {
-        **_entity("artifact", cast(Artifact.id, String)),
+        "_type": _kind("artifact"),
         **_attachment(),
         "attachment.name": Artifact.filename,
         "dataType": Artifact.data_type,
         "data": Artifact.data,
-        "_parent": cast(Artifact.report_id, String),
     },
+    id={**_ids(Artifact.id), "_parent": Artifact.report_id},
     text={"message": Artifact.message},
     number={"tlp": cast(Artifact.tlp, Integer)},
     list={"tags": Artifact.tags},
@@ -243,7 +256,7 @@ _USERS = Vocabulary(
             date={"createdAt": User.created_at},
             list={"roles": User.roles},
         ).fields,
-        "status": Searchable(User.status, known={"Ok": UserStatus.ACTIVE, "Locked": UserStatus.LOCKED}),
+        "status": Searchable(User.status, known={"Ok": (UserStatus.ACTIVE,), "Locked": (UserStatus.LOCKED,)}),
     }
 )
 _ORGANIZATIONS = Vocabulary(
@@ -256,7 +269,7 @@ _ORGANIZATIONS = Vocabulary(
         ).fields,
         "status": Searchable(
             Organization.status,
-            known={"Active": OrganizationStatus.ACTIVE, "Locked": OrganizationStatus.LOCKED},
+            known={"Active": (OrganizationStatus.ACTIVE,), "Locked": (OrganizationStatus.LOCKED,)},
         ),
     }
 )

@@ -41,3 +41,8 @@ def is_storable(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return "\0" not in value
+
+
+def to_id(text: str) -> int | None:
+    """Return the number in an id as clients of Cortex have it, or None: nothing has such an id."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None

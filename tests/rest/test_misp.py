@@ -86,7 +86,10 @@ async def test_query_tells_what_was_found(
     (text,) = found["values"]
     assert found["types"] == ["cortex"]
     parts = json.loads(text)
-    assert (json.loads(parts["full"]), json.loads(parts["summary"])) == ({"data": "192.0.2.7"}, {})
+    assert (json.loads(parts["full"]), json.loads(parts["summary"])) == (
+        {"data": "192.0.2.7"},
+        {"taxonomies": []},
+    )
     given = fake.runs[0].spec.input
     assert (given["dataType"], given["tlp"], given["pap"], given["parameters"]) == ("ip", 0, 0, {})
 
