@@ -12,13 +12,13 @@ from cortexql import bundle
 _LOCK = 0x636F7274  # any number that no one else locks: "cort"
 
 
-async def upgrade(engine: AsyncEngine) -> None:
-    """Run the migrations that are missing, one process at a time."""
+async def upgrade(engine: AsyncEngine, revision: str = "head") -> None:
+    """Run the migrations that are missing, one process at a time, up to the newest or a named one."""
     async with engine.connect() as connection:
         await connection.execute(select(func.pg_advisory_lock(_LOCK)))
         try:
             await connection.commit()
-            await connection.run_sync(_upgrade)
+            await connection.run_sync(_upgrade, revision)
             await connection.commit()
         finally:
             await connection.execute(select(func.pg_advisory_unlock(_LOCK)))
@@ -41,5 +41,5 @@ def config(connection: Connection) -> Config:
     return settings
 
 
-def _upgrade(connection: Connection) -> None:
-    command.upgrade(config(connection), "head")
+def _upgrade(connection: Connection, revision: str) -> None:
+    command.upgrade(config(connection), revision)

@@ -8,7 +8,7 @@ from asyncpg import PostgresError
 from redis.exceptions import RedisError
 from typer.exceptions import TyperException
 
-from cortexql.cli import administration, analyze, build, demo, doctor, importing, servers
+from cortexql.cli import administration, analyze, backup, build, demo, doctor, importing, servers
 from cortexql.cli.running import CommandError
 from cortexql.embedded import EmbeddedError
 from cortexql.errors import CortexError
@@ -29,6 +29,7 @@ administration.register(app)
 doctor.register(app)
 importing.register(app)
 build.register(app)
+backup.register(app)
 
 
 def main() -> None:
