@@ -1,16 +1,20 @@
 """`import cortex`: plan what comes from a Cortex, and take it over."""
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from cortexql.catalog.fetch import without_credentials
 from cortexql.cli import display
 from cortexql.cli.running import CommandError, with_resources
 from cortexql.cli.servers import DataDir
-from cortexql.importing import client, dump, plan
+from cortexql.importing import client, dump, jobs, plan
 from cortexql.importing.apply import IMPORT, Typed, apply
 from cortexql.importing.keys import KeyFile, KeyFileError
 from cortexql.importing.plan import Fate, NewConfig, NewWorker, Plan, Step
@@ -19,6 +23,7 @@ from cortexql.resources import Resources
 from cortexql.services import network
 
 _LONGEST_LINE = 1000
+_MAX_REASONS = 100
 import_app = typer.Typer(help="Coming from another system.", no_args_is_help=True)
 
 
@@ -44,6 +49,13 @@ def import_cortex(  # noqa: PLR0913 options of a command
         typer.Option("--dump", help="An Elasticsearch export of its index, for what no key can read."),
     ] = None,
     do_apply: Annotated[bool, typer.Option("--apply", help="Take it over; without, print the plan.")] = False,
+    jobs_since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="Jobs too that were created since this day, with reports, artifacts and files.",
+        ),
+    ] = None,
     merge: Annotated[
         list[str] | None,
         typer.Option(help="An organization that exists here and takes what it has not; again for several."),
@@ -59,11 +71,20 @@ def import_cortex(  # noqa: PLR0913 options of a command
     source, keys = without_credentials(url.rstrip("/")), KeyFile(keys_file)
 
     async def work(resources: Resources) -> bool:
-        snapshot = await _read(resources, url, key or [], export)
         async with resources.transactions(IMPORT) as tx:
-            made = await plan.make(tx, snapshot, source, merge or ())
-        _print_plan(made)
-        return await _apply(resources, made, keys) if do_apply else True
+            outside = await network.of(tx, resources.cipher)
+        async with client.connect(url, key or (), outside) as servers:
+            snapshot = await client.read(servers) if key else Snapshot("of an export")
+            if export is not None:
+                dump.read(export, snapshot)
+            async with resources.transactions(IMPORT) as tx:
+                made = await plan.make(tx, snapshot, source, merge or ())
+            _print_plan(made)
+            past = await _past(servers[1:], made, jobs_since)
+            if not do_apply:
+                return True
+            is_whole = await _apply(resources, made, keys)
+            return all([await _bring(resources, source, each) for each in past]) and is_whole
 
     try:
         is_whole = with_resources(work, data_dir)
@@ -73,15 +94,45 @@ def import_cortex(  # noqa: PLR0913 options of a command
         raise typer.Exit(1)
 
 
-async def _read(resources: Resources, url: str, keys: list[str], export: Path | None) -> Snapshot:
-    snapshot = Snapshot("of an export")
-    if keys:
-        async with resources.transactions(IMPORT) as tx:
-            outside = await network.of(tx, resources.cipher)
-        snapshot = await client.read(url, keys, outside)
-    if export is not None:
-        dump.read(export, snapshot)
-    return snapshot
+@dataclass(frozen=True, slots=True)
+class _Past:
+    organization: str
+    server: client.Server
+    since: datetime
+    count: int
+
+
+async def _past(servers: Sequence[client.Server], made: Plan, since: datetime | None) -> list[_Past]:
+    """Say how many jobs would come, and from whom."""
+    if since is None:
+        return []
+    since = since.replace(tzinfo=UTC)
+    names = [step.name for step in made.steps if step.kind == "organization" and step.fate is not Fate.STAYS]
+    found = await jobs.readers(servers, names)
+    past = [_Past(name, server, since, await jobs.count(server, since)) for name, server in found.items()]
+    for each in past:
+        _print_line(f"jobs of {each.organization} since {since:%Y-%m-%d}: {each.count}")
+    for name in sorted(set(names) - found.keys() - {"cortex"}):
+        _print_line(f"not read: jobs of {name}: no key of a user of it")
+    return past
+
+
+async def _bring(resources: Resources, source: str, past: _Past) -> bool:
+    """Bring an organization's jobs, say what came of it, and whether none was refused."""
+    with Console(stderr=True).status("") as status:
+
+        def show(counts: jobs.Counts) -> None:
+            status.update(f"jobs of {past.organization}: {counts.stored + counts.here} of {past.count}")
+
+        run = jobs.Import(past.server, resources.transactions, resources.settings, source, show)
+        done = await jobs.bring(run, past.organization, past.since)
+    _print_line(
+        f"jobs of {past.organization}: {done.stored} came over, {done.here} were here, {done.newer} have newer "
+        f"reports here, {len(done.refused)} left out, {done.files} files of artifacts were not to be had"
+    )
+    for id_, reason in done.refused[:_MAX_REASONS]:
+        _print_line(f"left out: job {id_}: {reason}")
+    return not done.refused
 
 
 async def _apply(resources: Resources, made: Plan, keys: KeyFile) -> bool:

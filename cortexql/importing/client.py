@@ -1,14 +1,18 @@
 """A Cortex 2, 3 or 4 over its REST API. It is not trusted: slow, dying, something else, lying about its pages."""
 
 import asyncio
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
 from cortexql.importing.source import (
+    AbsentError,
     Organization,
     SharedConfig,
     Snapshot,
@@ -31,7 +35,7 @@ _NO_SCHEMA = 520
 _MEANINGS = {
     401: "it does not know this key, or its user or organization is locked",
     403: "the key's user may not read this",
-    404: "it has no such route: is this the address of a Cortex?",
+    404: "there is no such thing: is this the address of a Cortex?",
     _NO_SCHEMA: "its database waits for its migration",
 }
 
@@ -50,7 +54,21 @@ class Server:
         answer, _ = await self._ask("GET", path)
         return answer
 
-    async def find_all(self, path: str, query: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    async def user(self) -> User:
+        """Return whose key this is."""
+        return read_entity(User, await self.get("user/current"), f"{self._url}/api/user/current")
+
+    async def find_page(
+        self, path: str, span: range, query: Mapping[str, Any]
+    ) -> tuple[list[dict[str, Any]], int | None]:
+        """Return some of what a search finds, oldest first, and how much it says to find. Raises SourceError."""
+        asked = f"{path}?range={span.start}-{span.stop}&sort=%2BcreatedAt"
+        found, total = await self._ask("POST", asked, {"query": query})
+        if not isinstance(found, list) or not all(isinstance(row, dict) and "id" in row for row in found):
+            raise SourceError(f"{self._url}/api/{path} answered no list of entities")
+        return found, total
+
+    async def find_all(self, path: str) -> list[dict[str, Any]]:
         """Return everything that a search finds, each once, oldest first.
 
         Raises:
@@ -58,11 +76,7 @@ class Server:
         """
         rows: dict[str, dict[str, Any]] = {}
         while True:
-            span = f"range={len(rows)}-{len(rows) + _PAGE}"
-            asked = f"{path}?{span}&sort=%2BcreatedAt"
-            found, total = await self._ask("POST", asked, {"query": query or {}})
-            if not isinstance(found, list) or not all(isinstance(row, dict) and "id" in row for row in found):
-                raise SourceError(f"{self._url}/api/{path} answered no list of entities")
+            found, total = await self.find_page(path, range(len(rows), len(rows) + _PAGE), {})
             new = {str(row["id"]): row for row in found if str(row["id"]) not in rows}
             rows |= new
             if len(rows) > _MAX_ROWS:
@@ -75,25 +89,49 @@ class Server:
             if not new or (whole and len(found) < _PAGE):
                 return list(rows.values())
 
-    async def _ask(self, method: str, path: str, body: Any = None) -> tuple[Any, int | None]:
-        place = f"{self._url}/api/{path.partition('?')[0]}"
+    async def download(self, sha256: str, target: Path, max_bytes: int) -> bool:
+        """Write a file's content; False where it is not there, is larger, or is another file's.
+
+        Raises:
+            SourceError: the server does not answer.
+        """
+        place, digest, size = f"{self._url}/api/datastore/{sha256}", hashlib.sha256(), 0
+        async with self._stream("GET", place) as response:
+            if not response.is_success:
+                return False
+            with target.open("wb") as file:
+                async for chunk in response.aiter_bytes():
+                    size += len(chunk)
+                    if size > max_bytes:
+                        return False
+                    digest.update(chunk)
+                    file.write(chunk)
+        return digest.hexdigest() == sha256
+
+    @asynccontextmanager
+    async def _stream(self, method: str, url: str, body: Any = None) -> AsyncIterator[httpx.Response]:
+        place = url.partition("?")[0]
         try:
             async with (
                 asyncio.timeout(_TOTAL_SECONDS),
-                self._client.stream(
-                    method, f"{self._url}/api/{path}", json=body, headers=self._headers
-                ) as response,
+                self._client.stream(method, url, json=body, headers=self._headers) as response,
             ):
-                content = await _read(response, place)
+                yield response
         except TimeoutError as error:
             raise SourceError(f"{place} takes longer than {_TOTAL_SECONDS:g} s") from error
         except httpx.InvalidURL as error:
             raise SourceError(f"{place} is no URL: {error}") from error
         except httpx.HTTPError as error:
             raise SourceError(f"{place} does not answer: {type(error).__name__} {error}".strip()) from error
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> tuple[Any, int | None]:
+        place = f"{self._url}/api/{path.partition('?')[0]}"
+        async with self._stream(method, f"{self._url}/api/{path}", body) as response:
+            content = await _read(response, place)
         if not response.is_success:
             meaning = _MEANINGS.get(response.status_code, "which is no answer to go on with")
-            raise SourceError(f"{place} answered {response.status_code}: {meaning}")
+            kind = AbsentError if response.status_code == httpx.codes.NOT_FOUND else SourceError
+            raise kind(f"{place} answered {response.status_code}: {meaning}")
         try:
             answer = json.loads(content)
         except (ValueError, RecursionError) as error:
@@ -112,7 +150,17 @@ async def _read(response: httpx.Response, place: str) -> bytes:
     return bytes(content)
 
 
-async def read(url: str, keys: Iterable[str], network: Network) -> Snapshot:
+@asynccontextmanager
+async def connect(url: str, keys: Iterable[str], network: Network) -> AsyncIterator[list[Server]]:
+    """Open connections to a Cortex: as nobody, then as the user of each key."""
+    proxy = network.find_proxy(url)
+    async with httpx.AsyncClient(
+        verify=network.tls(), proxy=proxy, trust_env=False, timeout=_SILENCE_SECONDS
+    ) as client:
+        yield [Server(client, url, key) for key in (None, *keys)]
+
+
+async def read(servers: Sequence[Server]) -> Snapshot:
     """Read a Cortex with the keys of its superadmin, and of an orgadmin of each organization.
 
     A superadmin sees organizations and users; only an orgadmin sees the analyzers and responders of its own.
@@ -120,22 +168,18 @@ async def read(url: str, keys: Iterable[str], network: Network) -> Snapshot:
     Raises:
         SourceError: it does not answer, or not as a Cortex does. Nothing is half-read.
     """
-    proxy = network.find_proxy(url)
-    async with httpx.AsyncClient(
-        verify=network.tls(), proxy=proxy, trust_env=False, timeout=_SILENCE_SECONDS
-    ) as client:
-        snapshot = Snapshot(await _version(Server(client, url)))
-        managed: set[str] = set()
-        for key in keys:
-            server = Server(client, url, key)
-            user = read_entity(User, await server.get("user/current"), f"{url}/api/user/current")
-            if "superadmin" in user.roles:
-                await _read_instance(server, snapshot)
-            if "orgadmin" in user.roles:
-                await _read_organization(server, user.organization, snapshot)
-                managed.add(user.organization)
-            elif "superadmin" not in user.roles:
-                raise SourceError(f"the key of {user.login} is neither a superadmin's nor an orgadmin's")
+    nobody, *known = servers
+    snapshot = Snapshot(await _version(nobody))
+    managed: set[str] = set()
+    for server in known:
+        user = await server.user()
+        if "superadmin" in user.roles:
+            await _read_instance(server, snapshot)
+        if "orgadmin" in user.roles:
+            await _read_organization(server, user.organization, snapshot)
+            managed.add(user.organization)
+        elif "superadmin" not in user.roles:
+            raise SourceError(f"the key of {user.login} is neither a superadmin's nor an orgadmin's")
     for name in sorted(snapshot.organizations.keys() - managed - {"cortex"}):
         snapshot.gaps.append(
             f"organization {name}: give an orgadmin's key of it too, for its analyzers, responders and configuration"

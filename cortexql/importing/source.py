@@ -12,6 +12,10 @@ class SourceError(Exception):
     """The Cortex that is read does not answer, or not as a Cortex does; the message says what and where."""
 
 
+class AbsentError(SourceError):
+    """The Cortex answers that it has no such thing."""
+
+
 def _present(value: Any) -> Any:
     """Read null as absent: optional attributes of Cortex may be either."""
     return value or {}

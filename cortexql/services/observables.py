@@ -44,9 +44,13 @@ def digest(data: str) -> str:
 
 
 async def see(
-    tx: Transaction, organization_id: int, seen: Mapping[ObservableKey, tuple[str | None, int | None]]
+    tx: Transaction,
+    organization_id: int,
+    seen: Mapping[ObservableKey, tuple[str | None, int | None]],
+    *,
+    at: datetime | None = None,
 ) -> dict[ObservableKey, int]:
-    """Record that observables (value, attachment) were seen now, in one statement; return their ids."""
+    """Record that observables (value, attachment) were seen, now or at a time; return their ids."""
     if not seen:
         return {}
     # In one order: two submissions of the same observables wait for each other instead of deadlocking.
@@ -57,13 +61,18 @@ async def see(
             "digest": key.digest,
             "data": seen[key][0],
             "attachment_id": seen[key][1],
+            **({} if at is None else {"first_seen": at, "last_seen": at}),
         }
         for key in sorted(seen, key=lambda item: (item.data_type, item.digest))
     ]
     statement = insert(Observable)
     statement = statement.on_conflict_do_update(
         index_elements=["organization_id", "data_type", "digest"],
-        set_={"last_seen": func.now(), "attachment_id": statement.excluded.attachment_id},
+        set_={
+            "first_seen": func.least(Observable.first_seen, statement.excluded.first_seen),
+            "last_seen": func.greatest(Observable.last_seen, statement.excluded.last_seen),
+            "attachment_id": statement.excluded.attachment_id,
+        },
     ).returning(Observable.id, Observable.data_type, Observable.digest)
     result = await tx.session.execute(statement, rows)
     return {ObservableKey(data_type, found): id_ for id_, data_type, found in result.all()}

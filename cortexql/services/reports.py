@@ -72,6 +72,7 @@ async def store(
         ],
         operations=list(parsed.operations),
         output=parsed.output,
+        created_at=job.ended_at,
         searchable=to_searchable(parsed.output.get("full")),
     )
     tx.session.add(report)

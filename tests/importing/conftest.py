@@ -1,7 +1,7 @@
 """A Cortex to come from, served on a port."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from cortexql.importing import client, plan
 from cortexql.importing.apply import IMPORT, Done, apply
 from cortexql.importing.keys import KeyFile
 from cortexql.importing.plan import Plan
+from cortexql.importing.source import Snapshot
 from cortexql.outbound import Network
 from cortexql.resources import Resources
 from tests.importing.stand_in import Data, StandIn
@@ -31,6 +32,12 @@ async def serve(app: Any) -> AsyncIterator[str]:
     await serving
 
 
+async def read(url: str, keys: Iterable[str]) -> Snapshot:
+    """Read a Cortex."""
+    async with client.connect(url, keys, Network()) as servers:
+        return await client.read(servers)
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """A Cortex, an instance, and the steps of coming from one to the other."""
@@ -44,7 +51,7 @@ class Move:
     async def plan(self, *users: str, merge: tuple[str, ...] = ()) -> Plan:
         """Read with the keys of some users (all unless given), and plan."""
         given = [self.keys[login] for login in users] or list(self.keys.values())
-        snapshot = await client.read(self.url, given, Network())
+        snapshot = await read(self.url, given)
         async with self.resources.transactions(IMPORT) as tx:
             return await plan.make(tx, snapshot, self.url, merge)
 

@@ -39,6 +39,9 @@ class Data:
     keys: dict[str, str] = field(default_factory=dict)
     workers: list[dict[str, Any]] = field(default_factory=list)
     configs: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
 
     def add_organization(self, name: str, status: str = "Active") -> None:
         """Add an organization."""
@@ -75,6 +78,42 @@ class Data:
         self.workers.append({**envelope("worker", id_, len(self.workers), organization), **worker, **more})
         return id_
 
+    def add_job(self, worker_id: str, report: dict[str, Any] | None, **more: Any) -> str:
+        """Add a job that has ended, a failure where there is no report, and return its id."""
+        worker = next(each for each in self.workers if each["id"] == worker_id)
+        entity = envelope("job", f"job-{len(self.jobs)}", len(self.jobs) * 1000)
+        names = {"Id": worker_id, "Name": worker["name"], "DefinitionId": worker["workerDefinitionId"]}
+        job = {
+            **entity,
+            "type": worker["type"],
+            **{f"worker{name}": value for name, value in names.items()},
+            "organization": worker["_parent"],
+            "status": "Failure" if report is None else "Success",
+            "date": entity["createdAt"],
+            "startDate": entity["createdAt"] + 100,
+            "endDate": entity["createdAt"] + 900,
+            "dataType": "url",
+            "tlp": 2,
+            "pap": 2,
+            "message": "",
+            "parameters": {},
+            "cacheTag": "0" * 32,
+            **more,
+        }
+        self.jobs.append(job)
+        empty: dict[str, Any] = {"summary": {}, "full": {}, "artifacts": [], "operations": []}
+        failed = {"success": False, "errorMessage": job.get("errorMessage", ""), "input": None}
+        self.reports[job["id"]] = failed if report is None else {"success": True, **empty, **report}
+        return str(job["id"])
+
+    def add_file(self, content: bytes, name: str) -> dict[str, Any]:
+        """Store a file, and return its attachment."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        self.files[sha256] = content
+        hashes = [sha256, hashlib.sha1(content).hexdigest(), hashlib.md5(content).hexdigest()]
+        size, kind = len(content), "application/octet-stream"
+        return {"name": name, "hashes": hashes, "size": size, "contentType": kind, "id": sha256}
+
 
 class StandIn:
     """The application; what a test breaks, it breaks in `broken`: a path below /api, and what answers there."""
@@ -107,7 +146,7 @@ class StandIn:
         login = self.data.keys.get(key)
         return next((user for user in self.data.users if user["id"] == login), None)
 
-    async def _route(self, request: Request, path: str, user: dict[str, Any]) -> Response:  # noqa: PLR0911 a route each
+    async def _route(self, request: Request, path: str, user: dict[str, Any]) -> Response:  # noqa: C901, PLR0911 a route each
         data, own, roles = self.data, user["organization"], user["roles"]
         match path.split("/"):
             case ["user", "current"]:
@@ -123,9 +162,21 @@ class StandIn:
                 return await _listing(request, users)
             case ["analyzer" | "responder" as kind, "_search"] if "read" in roles:
                 return await _listing(request, self._workers(own, kind, roles))
+            case ["job", "_search"] if "read" in roles:
+                return await _listing(request, self._jobs(own))
+            case ["job", id_, "report"] if "read" in roles:
+                job = next((each for each in self._jobs(own) if each["id"] == id_), None)
+                if job is None:
+                    return _error(404, "NotFoundError", f"job {id_} not found")
+                return JSONResponse({**job, "report": data.reports[id_]})
+            case ["datastore", sha256] if "read" in roles:
+                return Response(data.files.get(sha256, b""))
             case ["analyzerconfig" | "responderconfig" as kind] if "orgadmin" in roles:
                 return JSONResponse(data.configs.get((own, kind.removesuffix("config")), []))
         return _error(403, "AuthorizationError", "Insufficient rights to perform this action")
+
+    def _jobs(self, organization: str) -> list[dict[str, Any]]:
+        return [job for job in self.data.jobs if job["organization"] == organization]
 
     def _workers(self, organization: str, kind: str, roles: Sequence[str]) -> list[dict[str, Any]]:
         hidden = set() if "orgadmin" in roles else {"configuration"}
@@ -139,6 +190,9 @@ class StandIn:
 async def _listing(request: Request, rows: Sequence[dict[str, Any]]) -> Response:
     """Page as Cortex does: `range=start-end`, the end exclusive, 10 unless told; only queries by field are known."""
     query = (await request.json()).get("query", {}) if await request.body() else {}
+    if "_gte" in query:
+        ((name, least),) = query["_gte"].items()
+        rows = [row for row in rows if row[name] >= least]
     if "_field" in query:
         rows = [row for row in rows if row.get(query["_field"]) == query["_value"]]
     span, total = request.query_params.get("range", "0-10"), str(len(rows))

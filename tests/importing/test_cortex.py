@@ -10,17 +10,15 @@ from cortex4py.api import Api
 from sqlalchemy import func, select
 
 from cortexql import models
-from cortexql.importing import client
 from cortexql.importing.keys import KeyFile, KeyFileError
 from cortexql.importing.plan import Fate, Plan
 from cortexql.importing.source import SourceError
 from cortexql.models import Neuron, OrganizationStatus, Quota, RateUnit, UserStatus
-from cortexql.outbound import Network
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.services import api_keys, neurons, organizations, users
 from cortexql.services.configuration import MASK
-from tests.importing.conftest import Move
+from tests.importing.conftest import Move, read
 from tests.services.steps import TEST
 
 TABLES: Any = (models.Organization, models.User, Neuron, models.SharedConfig, models.ApiKey, Quota)
@@ -209,4 +207,4 @@ async def test_an_orgadmins_key_alone_brings_the_own_organization(move: Move) ->
 async def test_a_key_that_administers_nothing_is_named(move: Move) -> None:
     key = next(key for key, login in move.cortex.data.keys.items() if login == "thehive")
     with pytest.raises(SourceError, match="thehive is neither"):
-        await client.read(move.url, [key], Network())
+        await read(move.url, [key])

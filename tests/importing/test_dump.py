@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from cortexql.importing import client, dump
+from cortexql.importing import dump
 from cortexql.importing.source import Snapshot, SourceError
-from cortexql.outbound import Network
-from tests.importing.conftest import Move
+from tests.importing.conftest import Move, read
 from tests.importing.stand_in import Data
 
 
@@ -45,7 +44,7 @@ def _line(entity: dict[str, Any], relations: Any) -> str:
 
 
 async def test_an_export_gives_what_the_keys_of_all_give(move: Move, tmp_path: Path) -> None:
-    asked = await client.read(move.url, move.keys.values(), Network())
+    asked = await read(move.url, move.keys.values())
     exported = Snapshot(asked.version)
     dump.read(write(move.cortex.data, tmp_path / "cortex.json"), exported)
     assert asked.gaps
@@ -54,7 +53,7 @@ async def test_an_export_gives_what_the_keys_of_all_give(move: Move, tmp_path: P
 
 
 async def test_an_export_fills_what_one_key_does_not_show(move: Move, tmp_path: Path) -> None:
-    snapshot = await client.read(move.url, [move.keys["admin"]], Network())
+    snapshot = await read(move.url, [move.keys["admin"]])
     assert (snapshot.workers, len(snapshot.gaps)) == ({}, 3)
     dump.read(write(move.cortex.data, tmp_path / "cortex.json"), snapshot)
     assert (len(snapshot.workers), snapshot.gaps) == (5, [])

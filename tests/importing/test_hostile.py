@@ -11,8 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from cortexql.importing import client
 from cortexql.importing.plan import Fate
 from cortexql.importing.source import SourceError
-from cortexql.outbound import Network
-from tests.importing.conftest import Move
+from tests.importing.conftest import Move, read
 from tests.importing.stand_in import envelope
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -102,12 +101,12 @@ async def test_a_list_without_end_is_cut(move: Move, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://", "nonsense", "http://cortex.invalid"])
 async def test_an_address_where_nothing_answers_is_named(url: str) -> None:
     with pytest.raises(SourceError, match=r"does not answer|no URL"):
-        await client.read(url, ["key"], Network())
+        await read(url, ["key"])
 
 
 async def test_a_wrong_key_is_named_and_not_told(move: Move) -> None:
     with pytest.raises(SourceError, match="answered 401: it does not know this key") as caught:
-        await client.read(move.url, ["wrong-secret"], Network())
+        await read(move.url, ["wrong-secret"])
     assert "wrong-secret" not in str(caught.value)
 
 
