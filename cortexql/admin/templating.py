@@ -14,14 +14,18 @@ _STATES = {"in_progress": "blue", "success": "green", "failure": "red", "cancell
 _TLP_TONES = ("grey", "green", "orange", "orange", "red")
 # What a redirect may tell: the address names it, so it is no place for other words.
 _NOTICES = {
-    "cancelled": "The job is cancelled.",
-    "deleted": "The job is deleted.",
+    "cancelled": "What had not ended is cancelled.",
+    "deleted": "Deleted, with reports, logs and files.",
     "enabled": "It is enabled.",
     "saved": "Saved.",
     "disabled": "It is disabled. Its jobs and reports stay.",
     "created": "Created.",
     "lifted": "The limit is lifted.",
     "password": "The password is changed.",
+}
+_DECEIVING = {
+    code: f"[U+{code:04X}]"
+    for code in (0x61C, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
 }
 _TLP = ("CLEAR", "GREEN", "AMBER", "AMBER+STRICT", "RED")
 _PAP = ("CLEAR", "GREEN", "AMBER", "RED")
@@ -56,6 +60,11 @@ def moment_text(moment: datetime | None) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if moment else ""
 
 
+def plain(text: object) -> str:
+    """Return foreign text with the characters named that would turn others around or hide them."""
+    return str(text).translate(_DECEIVING)
+
+
 def size_text(count: float) -> str:
     """Return a number of bytes for people."""
     for unit in ("B", "KiB", "MiB"):
@@ -77,6 +86,7 @@ def _environment_of(folder: Path) -> Environment:
         "ago": ago,
         "length": length,
         "length_of": len,
+        "plain": plain,
         "moment": moment_text,
         "size": size_text,
         "as_json": _json,

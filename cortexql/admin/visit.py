@@ -25,6 +25,8 @@ _HEADERS = {"Content-Security-Policy": CSP, "Cache-Control": "no-store"}
 _MAX_FILES = 200
 _MAX_FIELDS = 5000
 _MAX_FIELD_BYTES = 8 * 2**20
+# The database's numbers end here.
+_TOO_LARGE = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +124,12 @@ def to_int(text: str, name: str) -> int:
         InvalidInputError: it is none.
     """
     try:
-        return int(text)
+        number = int(text)
     except ValueError as error:
         raise InvalidInputError(f"{name} is a whole number", field=(name,)) from error
+    if abs(number) >= _TOO_LARGE:
+        raise InvalidInputError(f"{name} is too large", field=(name,))
+    return number
 
 
 def _theme(request: Request) -> str:

@@ -30,6 +30,7 @@ async def test_an_analyst_signs_in_submits_and_sees_the_report(
     await expect(page.locator(".tree .value")).to_have_text(HOSTILE)
     await page.get_by_role("link", name="Jobs", exact=True).first.click()
     page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
+    await page.get_by_label("Choose all").check()
     await page.get_by_role("button", name="Delete").click()
     await expect(page.get_by_text("No jobs yet")).to_be_visible()
     await page.get_by_role("button", name="Sign out").click()

@@ -38,6 +38,16 @@ _TYPES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The pasted lines with their types, and each analyzer with what it takes and whether it takes any of them."""
+
+    lines: list[tuple[str, str]]
+    types: list[str]
+    analyzers: list[tuple[Neuron, list[str], bool]]
+    chosen: set[str]
+
+
 @dataclass(slots=True)
 class _Result:
     """What became of a form: submissions, each with the name of its observable."""
@@ -55,7 +65,7 @@ class _Result:
 
 
 async def show(visit: Visit) -> Response:
-    """Show the empty form."""
+    """Show the form, empty or with what the address names: `data` with `data_type`, or a file's `attachment`."""
     visit.principal.require(Permission.JOB_SUBMIT)
     return await _form(visit)
 
@@ -63,7 +73,9 @@ async def show(visit: Visit) -> Response:
 async def preview(visit: Visit) -> Response:
     """Show what each pasted line is taken for; every guess can be changed."""
     visit.principal.require(Permission.JOB_SUBMIT)
-    return visit.page("analyses/_preview.html", lines=_lines(visit), types=_all_types(visit))
+    async with visit.open() as tx:
+        analyzers = await _analyzers(tx)
+    return visit.page("analyses/_preview.html", form=_shown(visit, _lines(visit), analyzers), is_preview=True)
 
 
 async def submit(visit: Visit) -> Response:
@@ -132,21 +144,28 @@ def _observables(visit: Visit) -> list[ObservableRequest]:
         )
         for upload in visit.files("files")
     ]
-    return values + files
+    known = [
+        ObservableRequest(FILE, attachment=sha256, tlp=tlp, pap=pap, message=message)
+        for sha256 in visit.all_given("attachment")
+    ]
+    return values + files + known
 
 
 def _lines(visit: Visit) -> list[tuple[str, str]]:
     """Return the pasted observables, refanged, each once, with the type that was guessed or chosen."""
-    lines = [line for line in visit.given("observables").splitlines() if line.strip()]
+    given = visit.given("observables") or visit.asked("data") or ""
+    lines = [line for line in given.splitlines() if line.strip()]
     if len(lines) > _MAX_LINES:
         raise InvalidInputError(f"paste at most {_MAX_LINES} observables at once, not {len(lines)}")
     chosen = dict(zip(visit.all_given("data"), visit.all_given("data_type"), strict=False))
+    if data := visit.asked("data"):
+        chosen[guess.refang(data)] = visit.asked("data_type") or ""
     values = dict.fromkeys(guess.refang(line) for line in lines)
     return [(value, chosen.get(value) or guess.data_type(value)) for value in values if value]
 
 
 def _name(observable: ObservableRequest) -> str:
-    return observable.file.name if observable.file else observable.data or ""
+    return observable.file.name if observable.file else observable.data or observable.attachment or ""
 
 
 def _takes(neuron: Neuron, data_type: str) -> bool:
@@ -154,7 +173,20 @@ def _takes(neuron: Neuron, data_type: str) -> bool:
 
 
 def _all_types(visit: Visit) -> list[str]:
-    return list(dict.fromkeys([*_TYPES, *visit.all_given("data_type")]))
+    return list(dict.fromkeys([*_TYPES, *visit.all_given("data_type"), visit.asked("data_type") or "other"]))
+
+
+def _shown(visit: Visit, lines: list[tuple[str, str]], analyzers: Sequence[Neuron]) -> _Shown:
+    """Return what the preview and the choice of analyzers show: those that take what is pasted come first."""
+    present = {data_type for _, data_type in lines}
+    listed = [(neuron, neurons.data_types(neuron)) for neuron in analyzers]
+    fitting = [(n, takes, not present or not present.isdisjoint(takes)) for n, takes in listed]
+    return _Shown(
+        lines,
+        _all_types(visit),
+        sorted(fitting, key=lambda one: not one[2]),
+        set(visit.all_given("analyzer")),
+    )
 
 
 async def _analyzers(tx: Transaction) -> list[Neuron]:
@@ -177,10 +209,10 @@ async def _form(
     return visit.page(
         "analyses/new.html",
         status=status,
-        analyzers=[(neuron, neurons.data_types(neuron)) for neuron in analyzers],
-        chosen=set(visit.all_given("analyzer")),
-        lines=_lines(visit) if not error else [],
-        types=_all_types(visit),
+        form=_shown(visit, _lines(visit) if not error else [], analyzers),
+        attachments=visit.all_given("attachment") or [name for name in [visit.asked("attachment")] if name],
+        pasted=visit.given("observables") or visit.asked("data") or "",
+        is_preview=False,
         result=result,
         error=error,
     )

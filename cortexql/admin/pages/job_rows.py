@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cortexql.admin.templating import plain
 from cortexql.models import Job, JobStatus, Observable, Report
 from cortexql.services import reports
 from cortexql.services.rows import by_id
@@ -24,14 +25,14 @@ class JobRow:
     def subject(self) -> str:
         """Return what the job looks at, in one line."""
         if self.job.filename:
-            return self.job.filename
+            return plain(self.job.filename)
         if self.observable is not None and self.observable.data:
-            return self.observable.data[:_SHOWN]
+            return plain(self.observable.data[:_SHOWN])
         given = self.job.input
         named = (
             given.get("data") or given.get("title") or given.get("id") if isinstance(given, dict) else given
         )
-        return str(named)[:_SHOWN] if named else f"a {self.job.data_type}"
+        return plain(str(named)[:_SHOWN]) if named else f"a {self.job.data_type}"
 
     @property
     def is_under_way(self) -> bool:

@@ -7,17 +7,18 @@ import orjson
 from starlette.responses import Response
 
 from cortexql.admin import tree
+from cortexql.admin.pages import job_filters
 from cortexql.admin.pages.job_rows import JobRow, read_rows
-from cortexql.admin.visit import Visit, is_fragment, to_int
-from cortexql.errors import InvalidInputError, NotFoundError
-from cortexql.models import Artifact, Attachment, Job, JobEvent, JobStatus, Level, NeuronType
-from cortexql.services import jobs, log, reports
+from cortexql.admin.visit import Visit
+from cortexql.errors import NotFoundError, TooLargeError
+from cortexql.models import Artifact, Attachment, JobEvent, JobStatus, Level, Report
+from cortexql.services import jobs, log, reports, scheduling
 from cortexql.services.rows import by_id
 from cortexql.transaction import Transaction
 
 _PAGE = 25
 _EVENTS = 2000
-_FILTERS = ("search", "status", "type", "data_type", "level", "neuron", "label", "ids")
+_MAX_RAW_CHARACTERS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,18 @@ class _Found:
     files: dict[int, Attachment]
     full: tree.Node
     whole: bool
+    raw: str
+    previous: Report | None
 
 
 async def list_jobs(visit: Visit) -> Response:
     """List jobs, newest first; the table alone again on every hint."""
-    filters = {name: value for name in _FILTERS if (value := visit.asked(name))}
+    filters = job_filters.given(visit)
     async with visit.open() as tx:
         position = await log.own_position(tx)
-        page = await jobs.list_page(tx, _to_filter(filters), visit.page_request(_PAGE))
+        page = await jobs.list_page(
+            tx, job_filters.to_filter(filters), visit.page_request(_PAGE), job_filters.to_order(filters)
+        )
         rows = await read_rows(tx, page.rows)
     cursor = {name: value for name in ("after", "before") if (value := visit.asked(name))}
     return visit.page(
@@ -46,6 +51,8 @@ async def list_jobs(visit: Visit) -> Response:
         page=page,
         filters=filters,
         address={**filters, **cursor},
+        more=not filters.keys().isdisjoint(job_filters.RARE),
+        orders={name: words for name, (words, _) in job_filters.ORDERS.items()},
         statuses=[status.value for status in JobStatus],
         levels=[level.value for level in Level],
     )
@@ -62,6 +69,7 @@ async def show(visit: Visit) -> Response:
         events = await log.of_job(tx, job.id, first=_EVENTS)
         found = await _found(tx, row)
         file = await _file(tx, row)
+        ahead, expected = (await scheduling.positions(tx, [job.id])).get(job.id, (None, None))
     return visit.page(
         "jobs/show.html",
         partial="jobs/_job.html",
@@ -70,8 +78,29 @@ async def show(visit: Visit) -> Response:
         job=job,
         file=file,
         found=found,
+        ahead=ahead,
+        expected=expected,
+        percent=next((event.percent for event in reversed(events) if event.percent is not None), None),
         steps=_steps(events),
         lines=[event for event in events if event.message],
+    )
+
+
+async def show_changes(visit: Visit) -> Response:
+    """Show what the report changed against the same analyzer's one before it."""
+    async with visit.open() as tx:
+        found = await reports.list_of_jobs(tx, [_id(visit)])
+        before = await reports.previous(tx, [report.id for report in found])
+        pairs = await reports.pairs(tx, list(before))
+    changes = await reports.changes(pairs)
+    change = next(iter(changes.values()), None)
+    return visit.page(
+        "jobs/changes.html",
+        partial="jobs/_changes.html",
+        job_id=_id(visit),
+        previous=next(iter(before.values()), None),
+        changes=change if isinstance(change, list) else [],
+        error=change.message if isinstance(change, TooLargeError) else "",
     )
 
 
@@ -79,14 +108,14 @@ async def cancel(visit: Visit) -> Response:
     """Cancel a job."""
     async with visit.open() as tx:
         job = await jobs.cancel(tx, _id(visit))
-    return await _after(visit, job, f"/jobs/{job.id}", "cancelled")
+    return visit.to(f"/jobs/{job.id}", done="cancelled")
 
 
 async def delete(visit: Visit) -> Response:
     """Delete a job with its report."""
     async with visit.open() as tx:
-        job = await jobs.delete_job(tx, _id(visit))
-    return await _after(visit, job, "/jobs", "deleted")
+        await jobs.delete_job(tx, _id(visit))
+    return visit.to("/jobs", done="deleted")
 
 
 async def download(visit: Visit) -> Response:
@@ -106,33 +135,8 @@ async def download(visit: Visit) -> Response:
     )
 
 
-async def _after(visit: Visit, job: Job, path: str, done: str) -> Response:
-    """Answer an action: the row as it is now to a table, a page to a form."""
-    if not is_fragment(visit.request):
-        return visit.to(path, done=done)
-    async with visit.open() as tx:
-        rows: list[JobRow] = await read_rows(tx, [job])
-    return visit.page("jobs/_row.html", row=rows[0])
-
-
 def _id(visit: Visit) -> int:
     return int(visit.request.path_params["id"])
-
-
-def _to_filter(given: dict[str, str]) -> jobs.JobFilter:
-    try:
-        return jobs.JobFilter(
-            ids=[to_int(part, "ids") for part in given["ids"].split(",")] if "ids" in given else None,
-            status=[JobStatus(given["status"])] if "status" in given else None,
-            type=NeuronType(given["type"]) if "type" in given else None,
-            neuron_name=given.get("neuron"),
-            data_types=[given["data_type"]] if "data_type" in given else None,
-            search=given.get("search"),
-            levels=[Level(given["level"])] if "level" in given else None,
-            label=given.get("label"),
-        )
-    except ValueError as error:
-        raise InvalidInputError(f"there is no such filter: {error}") from error
 
 
 def _steps(events: Sequence[JobEvent]) -> list[JobEvent]:
@@ -153,7 +157,9 @@ async def _found(tx: Transaction, row: JobRow) -> _Found | None:
     files = await by_id(tx, Attachment, [artifact.attachment_id for artifact in artifacts])
     output = (await reports.outputs(tx, [id_]))[id_]
     full, whole = tree.grow(output.get("full"))
-    return _Found(artifacts, files, full, whole)
+    raw = orjson.dumps(output, option=orjson.OPT_INDENT_2).decode()[:_MAX_RAW_CHARACTERS]
+    previous = (await reports.previous(tx, [id_])).get(id_)
+    return _Found(artifacts, files, full, whole, raw, previous)
 
 
 async def _file(tx: Transaction, row: JobRow) -> Attachment | None:

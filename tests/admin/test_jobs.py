@@ -1,0 +1,139 @@
+"""The list of jobs and what is done with chosen ones; what one page of a job shows of hostile reports."""
+
+import csv
+import io
+
+import orjson
+
+from cortexql.models import JobStatus
+from cortexql.principal import Role
+from cortexql.resources import Resources
+from cortexql.runner.fake import FakeRunner
+from cortexql.services import jobs, submission
+from cortexql.services.execution import Executor
+from cortexql.services.page import PageRequest
+from cortexql.services.submission import JobRequest, ObservableRequest
+from tests.admin.test_console import run_job, signed_in
+from tests.admin.test_live import submit
+from tests.conftest import Tenant, World
+
+FORMULA = "=cmd|'/C calc'!A1"
+TURNED = "invoice\u202efdp.exe"
+
+
+async def statuses(resources: Resources, tenant: Tenant) -> list[JobStatus]:
+    async with resources.transactions(tenant.principals[Role.READ]) as tx:
+        found = await jobs.list_page(
+            tx, jobs.JobFilter(status=list(JobStatus)), PageRequest(first=50), jobs.JobOrder(descending=False)
+        )
+    return [job.status for job in found.rows]
+
+
+async def run_text(
+    resources: Resources, tenant: Tenant, executor: Executor, text: str, output: object
+) -> int:
+    request = JobRequest([ObservableRequest("other", data=text)], ["Echo_1_0"], parameters={"output": output})
+    async with resources.transactions(tenant.principals[Role.ANALYZE]) as tx:
+        done = await submission.submit_one(tx, request, resources.settings)
+    assert await executor.run_jobs() == 1
+    assert done.job is not None
+    return done.job.id
+
+
+async def test_chosen_jobs_are_cancelled_run_again_and_deleted(
+    url: str, world: World, resources: Resources, executor: Executor
+) -> None:
+    ended = await run_job(resources, world.alpha, executor)
+    waiting = await submit(resources, world.alpha)
+    foreign = await submit(resources, world.beta)
+    async with signed_in(url, resources, "analyze@alpha") as client:
+        done = await client.post(
+            "/admin/jobs/cancel", data={"id": [ended, waiting], "back": "type=analyzer&path=x"}
+        )
+        assert done.headers["location"] == "/admin/jobs?type=analyzer&done=cancelled"
+        assert await statuses(resources, world.alpha) == [JobStatus.SUCCESS, JobStatus.CANCELLED]
+        again = await client.post("/admin/jobs/again", data={"id": [ended, waiting, foreign]})
+        assert again.headers["location"].startswith("/admin/jobs?ids=")
+        assert (await client.get(again.headers["location"])).text.count('<tr id="job-') == 2
+        assert (await client.post("/admin/jobs/delete", data={"id": [ended, foreign]})).status_code == 303
+        assert (await client.post("/admin/jobs/cancel", data={"id": foreign})).status_code == 404
+        assert (await client.post("/admin/jobs/delete")).status_code == 400
+    expected = [JobStatus.DELETED, JobStatus.CANCELLED, JobStatus.WAITING, JobStatus.WAITING]
+    assert await statuses(resources, world.alpha) == expected
+    assert await statuses(resources, world.beta) == [JobStatus.WAITING]
+    async with signed_in(url, resources, "read@alpha") as client:
+        for action in ("cancel", "again", "delete"):
+            assert (await client.post(f"/admin/jobs/{action}", data={"id": waiting})).status_code == 403
+
+
+async def test_jobs_are_exported_as_csv_and_json_lines(
+    url: str, world: World, resources: Resources, executor: Executor
+) -> None:
+    first = await run_text(resources, world.alpha, executor, FORMULA, {})
+    await run_job(resources, world.alpha, executor)
+    await run_job(resources, world.beta, executor)
+    async with signed_in(url, resources, "read@alpha") as client:
+        lines = list(csv.DictReader(io.StringIO((await client.get("/admin/jobs/export.csv")).text)))
+        assert [(line["data_type"], line["status"]) for line in lines] == [
+            ("ip", "success"),
+            ("other", "success"),
+        ]
+        assert lines[1]["observable"] == f"'{FORMULA}"
+        answer = await client.get(f"/admin/jobs/export.jsonl?id={first}")
+        (row,) = [orjson.loads(line) for line in answer.text.splitlines()]
+        assert (row["id"], row["observable"], row["tlp"]) == (first, FORMULA, 2)
+        assert answer.headers["content-disposition"] == 'attachment; filename="jobs.jsonl"'
+        assert (await client.get("/admin/jobs/export.csv?status=none")).status_code == 400
+
+
+async def test_jobs_are_sorted_and_narrowed_by_their_address(
+    url: str, world: World, resources: Resources, executor: Executor
+) -> None:
+    old = await run_job(resources, world.alpha, executor)
+    new = await submit(resources, world.alpha)
+    async with signed_in(url, resources, "read@alpha") as client:
+        for query, expected in (
+            ("", [new, old]),
+            ("sort=oldest", [old, new]),
+            ("sort=ended", [old]),
+            ("created_by=analyze@alpha&since=2001-01-01", [new, old]),
+            ("until=2001-01-01", []),
+            ("created_by=nobody", []),
+        ):
+            text = (await client.get(f"/admin/jobs?{query}")).text
+            assert [id_ for id_ in (new, old) if f'id="job-{id_}"' in text] == [
+                id_ for id_ in (new, old) if id_ in expected
+            ], query
+            if len(expected) == 2:
+                positions = [text.index(f'id="job-{id_}"') for id_ in expected]
+                assert positions == sorted(positions), query
+        for query in ("since=soon", "ids=1,x", f"ids={10**30}", "level=worst"):
+            assert (await client.get(f"/admin/jobs?{query}")).status_code == 400, query
+
+
+async def test_text_that_turns_others_around_is_named_and_huge_text_bounded(
+    url: str, world: World, resources: Resources, executor: Executor
+) -> None:
+    huge = "A" * 2**20
+    job_id = await run_text(resources, world.alpha, executor, TURNED, {TURNED: huge, "b": TURNED})
+    async with signed_in(url, resources, "analyze@alpha") as client:
+        for address in (f"/admin/jobs/{job_id}", "/admin/jobs", "/admin/"):
+            text = (await client.get(address)).text
+            assert ("\u202e" in text, "invoice[U+202E]fdp.exe" in text) == (False, True), address
+        assert len((await client.get(f"/admin/jobs/{job_id}")).content) < 2**19
+        assert len((await client.get(f"/admin/jobs/{job_id}/report.json")).content) > 2**20
+
+
+async def test_a_job_shows_what_changed_since_the_report_before(
+    url: str, world: World, resources: Resources, executor: Executor, fake: FakeRunner
+) -> None:
+    job_id = await run_text(resources, world.alpha, executor, "x", {"seen": 1, "gone": True})
+    async with signed_in(url, resources, "analyze@alpha") as client:
+        page = (await client.get(f"/admin/jobs/{job_id}/changes")).text
+        assert "There is no earlier report" in page
+        second = await run_text(resources, world.alpha, executor, "x", {"seen": 2, "new": "<b>"})
+        assert "What changed since" in (await client.get(f"/admin/jobs/{second}")).text
+        text = (await client.get(f"/admin/jobs/{second}/changes", headers={"HX-Request": "true"})).text
+        assert "<html" not in text
+        for part in ("/seen", "/gone", "/new", "&lt;b&gt;"):
+            assert part in text, part
