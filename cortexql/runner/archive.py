@@ -20,17 +20,19 @@ class OversizeError(Exception):
     """The archive is larger than all that may be kept of it; it was not read to its end."""
 
 
-def pack(workspace: Workspace) -> Iterator[bytes]:
-    """Yield the archive of a laid out job folder, to be unpacked at /job.
+def pack(workspace: Workspace, prefix: str = "") -> Iterator[bytes]:
+    """Yield the archive of a laid out job folder, to be unpacked at /job, or with the prefix `job/` at /.
 
     A neuron runs as whatever user its image says, and without capabilities even root is held to the modes: so
-    all may read the files and write to the folders. Nobody else sees them: each container has its own volume.
+    all may read the files and write to the folders. Nobody else sees them: they are the container's own.
     """
+    if prefix:
+        yield _header(prefix, tarfile.DIRTYPE, 0o755)
     for name in ("input", "output"):
-        yield _header(name, tarfile.DIRTYPE, 0o777)
+        yield _header(f"{prefix}{name}", tarfile.DIRTYPE, 0o777)
     for path in sorted(workspace.input.iterdir()):
         size = path.stat().st_size
-        yield _header(f"input/{path.name}", tarfile.REGTYPE, 0o644, size)
+        yield _header(f"{prefix}input/{path.name}", tarfile.REGTYPE, 0o644, size)
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk

@@ -41,6 +41,7 @@ class Limits:
     memory: str = "1g"
     cpus: float = 1.0
     pids: int = 256
+    disk_bytes: int | None = None  # what a container writes to its engine's disk; None: no limit
     max_output_bytes: int = 64 * 2**20
     max_files_bytes: int = 256 * 2**20
 
@@ -66,7 +67,10 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run left. `output` is output.json, or None with the reason in `problem`; `folder` holds its files."""
+    """What a run left. `output` is output.json, or None with the reason in `problem`; `folder` holds its files.
+
+    Of a run that was killed `problem` says why, where the runner did it.
+    """
 
     ending: Ending
     exit_code: int | None

@@ -1,10 +1,12 @@
 """Neurons in containers of a Docker engine, which may be remote: no folder is shared with it.
 
-The input is copied in and the output copied out over the engine's API, into and from a volume that goes with
-the container. Entry point, command, work folder and user are the image's own, as published workers need it.
+The input is copied in and the output copied out over the engine's API. They lie in the container's own layer, whose
+size the engine tells; with a read-only root, where that cannot be, in a volume that goes with the container.
+Entry point, command, work folder and user are the image's own, as published workers need it.
 """
 
 import asyncio
+import math
 import os
 import threading
 import time
@@ -20,12 +22,13 @@ from typing import Any, TypeVar
 import requests
 from docker.api.client import APIClient
 from docker.errors import APIError, DockerException, NotFound
+from docker.types.containers import Ulimit
 from docker.utils.utils import kwargs_from_env
 
 from cortexql.log import get_logger
 from cortexql.runner import owners
 from cortexql.runner.archive import OversizeError, pack, unpack
-from cortexql.runner.base import Ending, EngineGoneError, Outcome, RunnerError, RunSpec
+from cortexql.runner.base import Ending, EngineGoneError, Limits, Outcome, RunnerError, RunSpec
 from cortexql.runner.docker_stream import AttachedStream
 from cortexql.runner.images import Images
 from cortexql.runner.workspace import CACERTS, OUTPUT_FILE, OutputError, Workspace, read_output
@@ -42,8 +45,9 @@ _SIGKILL = 137
 _CALL_THREADS = 32
 _WAIT_THREADS = 1024
 _PROBE_SECONDS = 5
-# A wait is asked anew so often: a connection that died without a word would else be waited on for ever.
-_WAIT_SECONDS = 60
+# A wait is asked anew so often: a connection that died without a word would else be waited on for ever, and what the
+# container wrote is looked at in between.
+_WAIT_SECONDS = 5
 _PAUSE_SECONDS = 0.2
 _CHUNK_BYTES = 2**18
 T = TypeVar("T")
@@ -58,6 +62,7 @@ class DockerRun:
     container: str | None = None
     image_digest: str | None = None
     stream: AttachedStream | None = None
+    problem: str | None = None
     destroyed: bool = False
     removed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -136,9 +141,11 @@ class DockerRunner:
             # By id: what ran is then what the digest says, even if the tag moves meanwhile.
             config = self._config(run.spec, image.id)
             run.container = self._client.create_container_from_config(config)["Id"]
-            content = pack(run.workspace)
+            # Nothing can be copied into a read-only root, but into a volume in it.
+            folder, prefix = ("/job", "") if run.spec.read_only else ("/", "job/")
+            content = pack(run.workspace, prefix)
             data = content if run.spec.file else b"".join(content)
-            self._client.put_archive(run.container, "/job", data)
+            self._client.put_archive(run.container, folder, data)
 
     def _config(self, spec: RunSpec, image_id: str) -> dict[str, Any]:
         client, limits = self._client, spec.limits
@@ -153,11 +160,13 @@ class DockerRunner:
             pids_limit=limits.pids,
             ipc_mode="private",
             log_config={"type": "none"},
+            ulimits=_ulimits(limits),
         )
         config: dict[str, Any] = client.create_container_config(
             image_id,
             None,
-            volumes=["/job"],  # without a source: a new one, which is removed with the container
+            # Without a source: a new one, which is removed with the container.
+            volumes=["/job"] if spec.read_only else None,
             environment=_environment(spec),
             labels={**spec.labels, **self._labels(spec)},
             healthcheck={"test": ["NONE"]},
@@ -188,10 +197,10 @@ class DockerRunner:
     def _wait(self, run: DockerRun) -> Outcome:
         code = self._await_exit(run)
         if code is None or run.destroyed:
-            return Outcome(Ending.KILLED, code, None)
+            return Outcome(Ending.KILLED, code, None, run.problem)
         if _FIRST_SIGNAL <= code <= _LAST_SIGNAL:
             # A killed child may set the flag too, in a run that ends well: it is asked for only now.
-            is_memory = code == _SIGKILL and (self._state(run) or {}).get("OOMKilled")
+            is_memory = code == _SIGKILL and ((self._inspect(run) or {}).get("State") or {}).get("OOMKilled")
             ending = Ending.OUT_OF_MEMORY if is_memory else Ending.KILLED
             return Outcome(ending, code, None)
         output, problem = self._collect(run)
@@ -200,26 +209,34 @@ class DockerRunner:
         return Outcome(Ending.EXITED, code, output, problem, run.workspace.output)
 
     def _await_exit(self, run: DockerRun) -> int | None:
-        """Return the exit code, or None when the container was removed."""
+        """Return the exit code, or None when the container was removed, or killed here for what it wrote."""
         while True:
             try:
                 return int(self._client.wait(run.container, timeout=_WAIT_SECONDS)["StatusCode"])
             except NotFound:
                 return None
             except (requests.RequestException, DockerException):
-                state = self._state(run)
-            if state is None or not state["Running"]:
-                return None if state is None else int(state["ExitCode"])
+                found = self._inspect(run, size=run.spec.limits.disk_bytes is not None)
+            if found is None or not found["State"]["Running"]:
+                return None if found is None else int(found["State"]["ExitCode"])
+            if found.get("SizeRw", 0) > (run.spec.limits.disk_bytes or math.inf):
+                run.problem = f"the neuron wrote more than {run.spec.limits.disk_bytes} bytes to its disk"
+                remove(self._client, str(run.container))
+                return None
             time.sleep(_PAUSE_SECONDS)
 
-    def _state(self, run: DockerRun) -> dict[str, Any] | None:
+    def _inspect(self, run: DockerRun, *, size: bool = False) -> dict[str, Any] | None:
+        """Return the container as the engine shows it; `size`: with what it wrote, in bytes, as SizeRw."""
+        client = self._client
+        url = client._url("/containers/{0}/json", run.container)  # noqa: SLF001 - the SDK's knows no size
         try:
-            state: dict[str, Any] = self._client.inspect_container(run.container)["State"]
+            with client._get(url, params={"size": size}) as answer:  # noqa: SLF001
+                found: dict[str, Any] = client._result(answer, True)  # noqa: SLF001
         except NotFound:
             return None
         except (requests.RequestException, DockerException) as error:
             raise EngineGoneError("the Docker engine went away while the neuron ran") from error
-        return state
+        return found
 
     def _collect(self, run: DockerRun) -> tuple[bytes | None, str | None]:
         """Return output.json, or the problem with it."""
@@ -353,6 +370,13 @@ def _is_held(parent: Path, labels: dict[str, str]) -> bool:
 def _parent(jobs_dir: Path) -> Path:
     # Apart from the process runner's: what is to be done for a dead owner differs.
     return jobs_dir / "docker"
+
+
+def _ulimits(limits: Limits) -> list[Any]:
+    """Bound each file's size: one that grows without end is stopped at once, before anybody looks."""
+    size = limits.disk_bytes
+    make: Callable[..., Any] = Ulimit  # the SDK has no types
+    return [make(name="fsize", soft=size, hard=size)] if size is not None else []
 
 
 def _environment(spec: RunSpec) -> dict[str, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cortexql.runner.base import Ending, Outcome, RunnerError, RunSpec
+from cortexql.runner.base import Ending, EngineGoneError, Outcome, RunnerError, RunSpec
 from cortexql.runner.workspace import Workspace
 
 
@@ -39,7 +39,7 @@ class FakeRun:
 
 
 class FakeRunner:
-    """Parameters: `sleep` seconds, `print` lines, `output`, `taxonomies`, `fail`, `kill`, `refuse`, `linger`.
+    """Parameters: `sleep` seconds, `print` lines, `output`, `taxonomies`, `fail`, `kill`, `vanish`, `refuse`, `linger`.
 
     `output` is the report's `full` and may be any object; `linger` are seconds that the start takes.
     """
@@ -79,6 +79,8 @@ class FakeRunner:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(float(_parameter(run, "sleep") or 0)):
                 await run.gone.wait()
+        if message := _parameter(run, "vanish"):
+            raise EngineGoneError(str(message))
         if run.gone.is_set() or _parameter(run, "kill"):
             return Outcome(Ending.KILLED, -9, None)
         return Outcome(Ending.EXITED, 0, json.dumps(_output(run)).encode(), None, run.workspace.output)

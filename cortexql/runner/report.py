@@ -120,7 +120,8 @@ def _judge(outcome: Outcome, last_lines: Sequence[str]) -> dict[str, Any] | Fail
     if outcome.ending is Ending.OUT_OF_MEMORY:
         return Failure(_with("the neuron ran out of memory", said))
     if outcome.ending is Ending.KILLED:
-        return Failure(_with(f"the neuron was killed (exit code {outcome.exit_code})", said))
+        reason = outcome.problem or f"the neuron was killed (exit code {outcome.exit_code})"
+        return Failure(_with(reason, said))
     if outcome.problem:
         return Failure(outcome.problem)
     if not outcome.output or not outcome.output.strip():

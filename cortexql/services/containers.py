@@ -72,6 +72,7 @@ def limits(container: Container, settings: Settings) -> Limits:
         memory=container.memory or settings.docker_memory,
         cpus=container.cpus or settings.docker_cpus,
         pids=container.pids or settings.docker_pids,
+        disk_bytes=to_bytes(settings.docker_disk),
         max_output_bytes=container.max_output_bytes or settings.max_report_bytes,
         max_files_bytes=settings.max_upload_bytes,
     )
@@ -90,20 +91,20 @@ def policy(container: Container, settings: Settings) -> ImagePolicy:
     return container.image_policy or ImagePolicy(settings.docker_pull)
 
 
+def to_bytes(size: str) -> int:
+    """Return a size as the engine writes it, `512m`, in bytes."""
+    return int(size.rstrip("bkmg")) * _UNITS.get(size[-1], 1)
+
+
 def _check(name: str, value: Any) -> None:
     if not _CHECKS[name](value):
         raise InvalidInputError(f"{value!r} is no {name.replace('_', ' ')}", field=("container", name))
 
 
-def _bytes(memory: str) -> int:
-    unit = memory[-1]
-    return int(memory.rstrip("bkmg")) * _UNITS.get(unit, 1)
-
-
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "image_policy": lambda value: value in set(ImagePolicy),
     "image_digest": lambda value: _DIGEST.fullmatch(value) is not None,
-    "memory": lambda value: _MEMORY.fullmatch(value) is not None and _bytes(value) >= _SMALLEST_MEMORY,
+    "memory": lambda value: _MEMORY.fullmatch(value) is not None and to_bytes(value) >= _SMALLEST_MEMORY,
     "cpus": lambda value: 0.01 <= value <= 1024,
     "pids": lambda value: 1 <= value <= 2**22,
     "network": lambda value: _NETWORK.fullmatch(value) is not None and value != "host",

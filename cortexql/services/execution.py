@@ -228,8 +228,6 @@ class Executor:
             runner = self._context.runners[kind]
             try:
                 return await self._run_with(runner, work)
-            except EngineGoneError as error:
-                return Failure(str(error)), None, _nothing
             except RunnerError as error:
                 problem = str(error)
         return Failure(problem), None, _nothing
@@ -255,6 +253,8 @@ class Executor:
             if isinstance(outcome, Failure):
                 return outcome, None, destroy
             result = await _judge(outcome, list(notes.last_lines), work.needs.secrets)
+        except EngineGoneError as error:
+            return Failure(_with_last_lines(str(error), notes)), None, destroy
         except BaseException:
             await asyncio.shield(destroy())
             raise
@@ -501,8 +501,12 @@ async def _start(runner: Runner[Any], run: Any, work: _Work) -> None:
 def _stopped(work: _Work, notes: _Notes) -> str:
     if work.lost.is_set():
         return "the job was cancelled, deleted or taken over"
-    said = "\n".join(notes.last_lines)
     message = f"the neuron was stopped after its timeout of {work.needs.timeout.total_seconds():g} s"
+    return _with_last_lines(message, notes)
+
+
+def _with_last_lines(message: str, notes: _Notes) -> str:
+    said = "\n".join(notes.last_lines)
     return f"{message}; it said last: {said}" if said else message
 
 

@@ -14,13 +14,16 @@ from typing import Any
 
 import pytest
 
+from cortexql.runner import docker
 from cortexql.runner.base import Ending, EngineGoneError, Limits, RunnerError, RunSpec
 from cortexql.runner.docker import DockerRunner, connect, is_available, reap
 from cortexql.runner.images import digest_of
+from cortexql.runner.report import Failure, judge
 from tests.parts.authorities import make_authority
 from tests.parts.docker_engine import DockerEngine
 from tests.parts.docker_images import ECHO, make_images, make_worker
 from tests.runner.conformance import (
+    SCRIPTED,
     Candidate,
     collect,
     docker_candidate,
@@ -121,7 +124,7 @@ async def test_container_is_made_as_configured(candidate: Candidate, docker_engi
         None,
         {"Test": ["NONE"]},
     )
-    assert [(mount["Type"], mount["Destination"]) for mount in seen["Mounts"]] == [("volume", "/job")]
+    assert seen["Mounts"] == []
     assert (labels["cortexql.job"], labels["cortexql.run"]) == ("5", spec.run_id)
     assert labels["cortexql.image"] == ECHO
 
@@ -215,6 +218,43 @@ os.link(output / "plain", output / "second")
         assert set(found) == {"output.json", "plain", "é\n", "\udcff"}
         assert found["plain"].read_text() == "kept"
         assert found["plain"].stat().st_mode & 0o7777 == 0o600
+
+
+async def test_file_that_grows_without_end_is_stopped(candidate: Candidate) -> None:
+    code = """
+try:
+    with open("/tmp/endless", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(100_000))
+except OSError as error:
+    report(refused=error.strerror)
+"""
+    limits = Limits(disk_bytes=1_000_000)
+    for read_only in (False, True):
+        script = replace(candidate.script(code.replace("/tmp", "/job/output"), limits), read_only=read_only)
+        async with finished(candidate.runner, script) as (outcome, _):
+            assert report_of(outcome) == {"refused": "File too large"}
+
+
+async def test_neuron_that_fills_its_disk_is_killed(
+    candidate: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker, "_WAIT_SECONDS", 0.2)
+    code = """
+import time
+print("writing", flush=True)
+report()
+for number in range(100):
+    (folder / "output" / str(number)).write_bytes(bytes(900_000))
+time.sleep(60)
+"""
+    async with finished(candidate.runner, candidate.script(code, Limits(disk_bytes=1_000_000))) as ended:
+        outcome, lines = ended
+        assert (outcome.ending, outcome.output, lines) == (Ending.KILLED, None, ["writing"])
+        failure = judge(outcome, lines, ())
+        assert failure == Failure(
+            "the neuron wrote more than 1000000 bytes to its disk; it said last: writing"
+        )
 
 
 async def test_files_over_the_limit_are_left_out(candidate: Candidate) -> None:
@@ -343,6 +383,29 @@ async def test_engine_killed_while_the_neuron_runs_is_gone(tmp_path: Path) -> No
             assert candidate.list_left() == []
             async with finished(candidate.runner, candidate.spec()) as (outcome, _):
                 assert outcome.ending is Ending.EXITED
+
+
+async def test_engine_restarted_while_the_neuron_runs_is_named(tmp_path: Path) -> None:
+    with DockerEngine() as engine:
+        make_images(engine.client)
+        with docker_candidate(tmp_path, engine) as candidate:
+            # Else a restart waits ten seconds for what ignores SIGTERM.
+            folder = Path(__file__).parent / "Scripted"
+            make_worker(engine.client, folder, "scripted.py", SCRIPTED, "STOPSIGNAL SIGKILL")
+            code = "import time\nprint('up', flush=True)\nreport()\ntime.sleep(600)"
+            async with started(candidate.runner, candidate.script(code)) as run:
+                lines = candidate.runner.follow(run)
+                assert await anext(lines) == "up"
+                waiting = asyncio.ensure_future(candidate.runner.wait(run))
+                await asyncio.to_thread(engine.restart)
+                (ended,) = await asyncio.wait_for(asyncio.gather(waiting, return_exceptions=True), 30)
+                # As the engine gets round to telling it, or does not.
+                if isinstance(ended, BaseException):
+                    assert isinstance(ended, EngineGoneError)
+                else:
+                    assert (ended.ending, ended.output) == (Ending.KILLED, None)
+                assert await asyncio.wait_for(collect(lines), 5) == []
+            assert candidate.list_left() == []
 
 
 async def test_remains_of_a_killed_worker_are_reaped(docker_engine: DockerEngine, tmp_path: Path) -> None:

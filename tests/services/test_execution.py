@@ -47,6 +47,7 @@ async def test_what_a_run_gives_is_recorded(
         ({"output": {"nul": "a\0b"}}, JobStatus.SUCCESS, None),
         ({"fail": "no luck"}, JobStatus.FAILURE, "no luck"),
         ({"kill": True}, JobStatus.FAILURE, "the neuron was killed (exit code -9)"),
+        ({"vanish": "it went", "print": ["a", "b"]}, JobStatus.FAILURE, "it went; it said last: a\nb"),
         ({"refuse": "no room"}, JobStatus.FAILURE, "no room"),
     ):
         (job_id,) = await _submit(resources, world, **parameters)
