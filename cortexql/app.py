@@ -34,6 +34,7 @@ log = get_logger(__name__)
 _STATIC = Path(__file__).with_name("static")
 # Everything but an upload; the multipart parser spools files to disk.
 MAX_BODY_BYTES = 32 * 2**20
+_PING_SECONDS = 2
 _FORM_OVERHEAD = 2**20
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -201,7 +202,8 @@ async def _ready(request: Request) -> Response:
     except Exception as error:  # noqa: BLE001 whatever it is, it is not ready
         checks["database"] = type(error).__name__
     try:
-        await resources.redis.ping()
+        async with asyncio.timeout(_PING_SECONDS):
+            await resources.redis.ping()
         checks["redis"] = "ok"
     except Exception as error:  # noqa: BLE001 likewise
         checks["redis"] = type(error).__name__

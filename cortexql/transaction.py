@@ -5,6 +5,7 @@ ORM statement is narrowed to the rows that exist for it, and a write to a foreig
 commits; only then wake-ups and events go out. An exception rolls back and drops them.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from sqlmodel import SQLModel
 from cortexql import models
 from cortexql.errors import ConflictError, InvalidInputError
 from cortexql.events import Bus, JobChanged
+from cortexql.log import get_logger
 from cortexql.principal import Principal
 from cortexql.queue import Queue
 
@@ -67,6 +69,12 @@ AUDITED: tuple[type[SQLModel], ...] = (
     models.Job,
 )
 _PRINCIPAL = "principal"
+_LONGEST_SECONDS = 60
+_LONGEST_IDLE_SECONDS = 30
+_CONNECT_SECONDS = 10
+# An answer waits no longer for a Redis that hangs.
+_HINT_SECONDS = 1.0
+log = get_logger(__name__)
 _TOLD = "told"
 
 
@@ -117,11 +125,12 @@ class Transactions:
         Raises:
             ConflictError: a unique constraint was violated by a concurrent writer.
             InvalidInputError: a text holds what no text of the database can.
+            TimeoutError: it took a minute: a network that is cut neither answers nor says so.
         """
         session = AsyncSession(self._engine, sync_session_class=ScopedSession, expire_on_commit=False)
         session.info[_PRINCIPAL] = principal
         tx = Transaction(session, principal)
-        async with session:
+        async with asyncio.timeout(_LONGEST_SECONDS), session:
             try:
                 if not durable:
                     await session.execute(select(func.set_config("synchronous_commit", "off", True)))
@@ -133,10 +142,14 @@ class Transactions:
 
     async def _after_commit(self, tx: Transaction) -> None:
         # Hints only: both swallow an outage, since the sweeper and the listeners' own look make up for it.
-        for at in tx.wakes:
-            await self._queue.wake(at)
-        for organization_id in tx.events:
-            await self._bus.publish(JobChanged(organization_id))
+        try:
+            async with asyncio.timeout(_HINT_SECONDS):
+                for at in tx.wakes:
+                    await self._queue.wake(at)
+                for organization_id in tx.events:
+                    await self._bus.publish(JobChanged(organization_id))
+        except TimeoutError:
+            log.warning("transaction.hints_given_up", seconds=_HINT_SECONDS)
 
 
 def create_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
@@ -149,7 +162,16 @@ def create_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
         max_overflow=20,
         # An error carries its statement into the log, but no observable and no secret.
         hide_parameters=True,
-        connect_args={"server_settings": {"jit": "off", "application_name": "cortexql", "timezone": "UTC"}},
+        connect_args={
+            "timeout": _CONNECT_SECONDS,
+            "server_settings": {
+                "jit": "off",
+                "application_name": "cortexql",
+                "timezone": "UTC",
+                # What a client held that is no longer heard of is free again before its lease is over twice.
+                "idle_in_transaction_session_timeout": f"{_LONGEST_IDLE_SECONDS * 1000}",
+            },
+        },
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine
@@ -165,10 +187,11 @@ def is_outage(error: BaseException) -> bool:
     """Say whether an error means that the database is away, or going, and not that the statement was wrong."""
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         state = str(getattr(error.orig, "sqlstate", None) or "")
-        # 08: connection, 53: resources (a full disk, too many clients), 57: shut down or starting.
+        # 08: connection, 53: resources (a full disk, too many clients), 57: shut down or starting; 25P03: it lay idle.
         return (
             error.connection_invalidated
             or state[:2] in ("08", "53", "57")
+            or state == "25P03"
             or is_outage(error.orig or Exception())
         )
     return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | sqlalchemy.exc.TimeoutError)

@@ -161,7 +161,10 @@ async def _serve(
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
-    await worker.close()
+    # What it says to Redis as it goes is not needed, should Redis hang.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_OUTAGE_SECONDS):
+            await worker.close()
 
 
 async def _sweep_often(context: ExecutionContext, executor: Executor) -> None:

@@ -154,8 +154,12 @@ class Executor:
 
     async def _beat(self) -> None:
         held = dict(self._under_way)
+        patience = self._context.settings.lease.total_seconds() / 3
         try:
-            async with self._context.transactions(self._principal, durable=False) as tx:
+            async with (
+                asyncio.timeout(patience),
+                self._context.transactions(self._principal, durable=False) as tx,
+            ):
                 mine = await scheduling.renew(tx, self._lease, [job_id for job_id, _ in held]) if held else {}
                 await workers.beat(tx, self._presence())
         except Exception as error:  # noqa: BLE001 whatever it was: the lease's end decides, not this beat

@@ -1,5 +1,6 @@
 """Health: the parts that the instance depends on, each looked at now."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from cortexql.models import Definition, HealthCheck, Job, JobStatus
 from cortexql.services import ledger, workers
 from cortexql.transaction import Transaction
 
+_PING_SECONDS = 2
 _RECENT = timedelta(minutes=15)
 
 
@@ -79,7 +81,8 @@ def worst(parts: Sequence[Component]) -> Status:
 
 async def _redis(ping: Callable[[], Awaitable[bool]], now: datetime) -> Component:
     try:
-        await ping()
+        async with asyncio.timeout(_PING_SECONDS):
+            await ping()
     except Exception as error:  # noqa: BLE001 whatever it says, it does not answer
         return Component("redis", "redis", Status.RED, f"does not answer: {type(error).__name__}", now)
     return Component("redis", "redis", Status.GREEN, None, now)
