@@ -164,7 +164,7 @@ FIELDS: dict[str, dict[str, object]] = {
 FORMS: dict[str, dict[str, str]] = {
     "POST /admin/users/{login}/password": {"password": "correct horse battery"},
     "POST /admin/users/{login}/status": {"status": "active"},
-    "POST /admin/quotas": {"unit": "day", "base_config": "Echo", "limit": "9", "organization": "alpha"},
+    "POST /admin/quotas": {"unit": "day", "neuron": "1", "limit": "9"},  # alpha's: the world begins with it
     "POST /admin/users/{login}": {"name": "Renamed", "roles": "read"},
 }
 
