@@ -35,12 +35,11 @@ Tell = Callable[[str, float | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The image of a run: as the definition names it, where it comes from, when to pull it, whom to trust."""
+    """The image of a run: as the definition names it, where it comes from, and when to pull it."""
 
     name: str
     source: Source
     policy: ImagePolicy
-    authorities: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,7 @@ async def wanted(tx: Transaction, neuron: Neuron, settings: Settings, cipher: Ci
     container = containers.of(neuron)
     name = containers.image(container, neuron.definition.docker_image)
     source = registries.source_of(name, await registries.known(tx), cipher)
-    authorities = await network.instance_authorities(tx)
-    return Wanted(name, source, containers.policy(container, settings), authorities)
+    return Wanted(name, source, containers.policy(container, settings))
 
 
 async def make_ready(context: ImageContext, image: Wanted, tell: Tell) -> str:
@@ -76,7 +74,7 @@ async def make_ready(context: ImageContext, image: Wanted, tell: Tell) -> str:
     if image.policy is not ImagePolicy.ALWAYS and (present or image.policy is ImagePolicy.NEVER):
         return present or image.source.reference
     try:
-        await _pull(context, image.source, image.authorities, tell)
+        await _pull(context, image.source, tell)
     except PullError as error:
         await _record(context.transactions, image.source.reference, pull_error=str(error))
         if present is None:
@@ -127,11 +125,10 @@ async def serve_requests(context: ImageContext) -> int:
         try:
             async with context.transactions(_WORKER) as tx:
                 source = registries.source_of(row.reference, await registries.known(tx), context.cipher)
-                authorities = await network.instance_authorities(tx)
             if row.pull_requested:
-                await _pull_recorded(context, source, authorities)
+                await _pull_recorded(context, source)
             else:
-                await _look(context, source, authorities)
+                await _look(context, source)
         except RunnerError as error:
             await _record(context.transactions, row.reference, pull_error=str(error), **_DONE)
         except asyncio.CancelledError:
@@ -216,7 +213,7 @@ async def _find_present(images: Images, image: Wanted) -> str | None:
     return None
 
 
-async def _pull(context: ImageContext, source: Source, authorities: str, tell: Tell) -> EngineImage:
+async def _pull(context: ImageContext, source: Source, tell: Tell) -> EngineImage:
     """Pull, and record what came."""
     loop = asyncio.get_running_loop()
     told = -_STEP_PERCENT
@@ -227,7 +224,7 @@ async def _pull(context: ImageContext, source: Source, authorities: str, tell: T
             told = percent
             loop.call_soon_threadsafe(tell, f"pulling {source.reference}", round(percent, 1))
 
-    await _in_thread(context.images.trust, source.host, authorities)
+    await _trust(context, source)
     image = await _in_thread(context.images.pull, source.reference, source.credentials, progress)
     async with context.transactions(_WORKER) as tx:
         before = await tx.session.get(Image, source.reference)
@@ -241,7 +238,7 @@ async def _pull(context: ImageContext, source: Source, authorities: str, tell: T
     return image
 
 
-async def _pull_recorded(context: ImageContext, source: Source, authorities: str) -> None:
+async def _pull_recorded(context: ImageContext, source: Source) -> None:
     """Pull on request: progress goes to the image's row."""
     percent = 0.0
 
@@ -249,7 +246,7 @@ async def _pull_recorded(context: ImageContext, source: Source, authorities: str
         nonlocal percent
         percent = value or percent
 
-    pulling = asyncio.create_task(_pull(context, source, authorities, tell))
+    pulling = asyncio.create_task(_pull(context, source, tell))
     try:
         while not pulling.done():
             await asyncio.wait({pulling}, timeout=_WRITE_SECONDS)
@@ -263,15 +260,22 @@ async def _pull_recorded(context: ImageContext, source: Source, authorities: str
     await _record(context.transactions, source.reference, **_DONE)
 
 
-async def _look(context: ImageContext, source: Source, authorities: str) -> None:
+async def _look(context: ImageContext, source: Source) -> None:
     """Ask the registry for the digest that a reference has now."""
-    await _in_thread(context.images.trust, source.host, authorities)
+    await _trust(context, source)
     present = await _in_thread(context.images.find, source.reference)
     values: dict[str, Any] = {"checked_at": func.now(), "pull_error": None, **_DONE}
     if present is not None:
         digest = await _in_thread(context.images.find_remote_digest, source.reference, source.credentials)
         values |= {**_facts(present), "update_available": not present.digest.endswith(digest)}
     await _record(context.transactions, source.reference, **values)
+
+
+async def _trust(context: ImageContext, source: Source) -> None:
+    """Have the engine trust the instance's authorities for a registry; an organization's own are for its runs."""
+    async with context.transactions(_WORKER) as tx:
+        authorities = await network.instance_authorities(tx)
+    await _in_thread(context.images.trust, source.host, authorities)
 
 
 async def _request(tx: Transaction, references: Iterable[str], *, pull: bool) -> None:

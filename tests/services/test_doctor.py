@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from cortexql.models import CatalogRefresh
 from cortexql.principal import Principal, Role
@@ -118,6 +118,31 @@ async def test_an_old_schema_is_named(patient: Patient) -> None:
         await execute(patient, f"UPDATE alembic_version SET version_num = '{newest}'")
 
 
+async def test_a_clock_that_differs_is_named(patient: Patient, resources: Resources) -> None:
+    shifted = create_engine(patient.settings.database_url)
+
+    @event.listens_for(shifted.sync_engine, "connect")
+    def shift(connection: Any, _: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("SET search_path = clock, pg_catalog, public")
+        cursor.close()
+
+    await execute(patient, "CREATE SCHEMA clock")
+    ahead = "SELECT pg_catalog.clock_timestamp() + interval '3 s'"
+    function = f"FUNCTION clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $${ahead}$$"
+    await execute(patient, f"CREATE {function}")
+    try:
+        transactions = Transactions(shifted, resources.queue, resources.bus)
+        part = (await find(replace(patient, transactions=transactions)))["database"]
+    finally:
+        await shifted.dispose()
+        await execute(patient, "DROP SCHEMA clock CASCADE")
+    assert (part.status, part.message) == (
+        Status.ORANGE,
+        "this host's clock and the database's differ by more than 2 s: run NTP on both",
+    )
+
+
 async def test_an_absent_redis_is_named(patient: Patient) -> None:
     dead = Redis(host="127.0.0.1", port=1)
     assert "mend REDIS_URL" in ((await find(replace(patient, redis=dead)))["redis"].message or "")
@@ -207,6 +232,16 @@ async def test_faults_of_the_catalogue_are_named(patient: Patient) -> None:
     await execute(patient, "UPDATE definition SET gone_at = now() WHERE definition_id = 'Echo_1_0'")
     try:
         assert "Echo_1_0 is enabled, but gone from the catalogue" in (
+            (await find(patient))["catalogue"].message or ""
+        )
+    finally:
+        await execute(patient, "UPDATE definition SET gone_at = NULL")
+
+
+async def test_an_empty_catalogue_is_named(patient: Patient) -> None:
+    await execute(patient, "UPDATE definition SET gone_at = now()")
+    try:
+        assert "the catalogue is empty: mend ANALYZERS and RESPONDERS" in (
             (await find(patient))["catalogue"].message or ""
         )
     finally:
