@@ -85,6 +85,20 @@ async def note_failed_sign_in(tx: Transaction, login: str, address: str) -> None
     )
 
 
+async def note_image(tx: Transaction, reference: str, before: str, after: str) -> None:
+    """Write that an image has another digest: it was pulled anew, or built."""
+    tx.session.add(
+        Audit(
+            actor=tx.principal.login,
+            action=AuditAction.CHANGED,
+            subject_type="image",
+            subject=reference,
+            before={"digest": before},
+            after={"digest": after},
+        )
+    )
+
+
 async def _select(tx: Transaction, wanted: AuditFilter) -> Select[Any]:
     tx.principal.require(Permission.AUDIT_READ)
     query = select(Audit)

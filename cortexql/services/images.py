@@ -19,7 +19,7 @@ from cortexql.runner.base import RunnerError
 from cortexql.runner.images import Image as EngineImage
 from cortexql.runner.images import Images, PullError
 from cortexql.secrets import Cipher
-from cortexql.services import containers, network, registries, workers
+from cortexql.services import audit, containers, network, registries, workers
 from cortexql.services.registries import Source
 from cortexql.settings import Settings
 from cortexql.transaction import Transaction, Transactions
@@ -226,14 +226,7 @@ async def _pull(context: ImageContext, source: Source, tell: Tell) -> EngineImag
 
     await _trust(context, source)
     image = await _in_thread(context.images.pull, source.reference, source.credentials, progress)
-    async with context.transactions(_WORKER) as tx:
-        before = await tx.session.get(Image, source.reference)
-        changed = before is not None and before.digest not in (None, image.digest)
-        if changed and before is not None:
-            log.info("image.updated", reference=source.reference, before=before.digest, after=image.digest)
     values = {**_facts(image), "pulled_at": func.now(), "update_available": False, "pull_error": None}
-    if changed and before is not None:
-        values["previous_digest"] = before.digest
     await _record(context.transactions, source.reference, **values)
     return image
 
@@ -311,12 +304,18 @@ async def _claim(transactions: Transactions) -> Image | None:
 
 
 async def _record(transactions: Transactions, reference: str, **values: Any) -> None:
-    statement = insert(Image).values(
-        reference=reference, **{"present": False, "pull_requested": False, **values}
-    )
-    statement = statement.on_conflict_do_update(index_elements=["reference"], set_=values)
+    """Write what is known of an image; a digest that follows another one goes into the audit log."""
     async with transactions(_WORKER) as tx:
-        await tx.session.execute(statement)
+        after = values.get("digest")
+        known = select(Image.digest).where(Image.reference == reference).with_for_update()
+        before = await tx.session.scalar(known) if after else None
+        if before is not None and before != after:
+            values["previous_digest"] = before
+            await audit.note_image(tx, reference, before, str(after))
+            log.info("image.updated", reference=reference, before=before, after=after)
+        new = {"reference": reference, "present": False, "pull_requested": False, **values}
+        statement = insert(Image).values(new)
+        await tx.session.execute(statement.on_conflict_do_update(index_elements=["reference"], set_=values))
 
 
 async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -10,9 +10,19 @@ from typing import Any
 
 import pytest
 from docker.errors import ImageNotFound
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
-from cortexql.models import Definition, Image, ImagePolicy, JobStage, JobStatus, Neuron, RunnerKind
+from cortexql.models import (
+    Audit,
+    AuditAction,
+    Definition,
+    Image,
+    ImagePolicy,
+    JobStage,
+    JobStatus,
+    Neuron,
+    RunnerKind,
+)
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.runner import images as engine_images
@@ -27,7 +37,7 @@ from tests.parts.fixtures import PullingEngine
 from tests.parts.registry import PASSWORD, USERNAME
 from tests.services.steps import TEST, events_of, get_job, submit_echo
 
-# mypy: disable-error-code="arg-type"
+# mypy: disable-error-code="arg-type,attr-defined"
 
 pytestmark = pytest.mark.parts
 ECHO_FOLDER = Path(__file__).parents[2] / "neurons/analyzers/Echo"
@@ -171,6 +181,11 @@ async def test_policies_decide_what_runs(instance: Instance, tmp_path: Path) -> 
     assert (await instance.run(n=4)).image_digest.endswith(second)
     row = await instance.row()
     assert (row.previous_digest or "").endswith(first)
+    async with instance.resources.transactions(TEST) as tx:
+        query = select(Audit).where(Audit.subject == instance.reference).order_by(Audit.id.desc()).limit(1)
+        told = (await tx.session.scalars(query)).one()
+    assert (told.actor, told.action, told.organization_id) == ("images", AuditAction.CHANGED, None)
+    assert (told.before, told.after) == ({"digest": row.previous_digest}, {"digest": row.digest})
     await instance.set_policy(ImagePolicy.DIGEST, first)
     pinned = await instance.run(n=5)
     assert (pinned.status, pinned.image_digest.endswith(first)) == (JobStatus.SUCCESS, True)
