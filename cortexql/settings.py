@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -267,6 +268,18 @@ class Settings(BaseSettings):
         """Return the catalogue sources of one kind."""
         given = self.analyzers if kind == "analyzer" else self.responders
         return given or (str(bundle.path("neurons") / f"{kind}s"),)
+
+
+def origin_of(settings: Settings, name: str) -> str:
+    """Say where a setting's value comes from; the strongest source is named."""
+    variable = f"CORTEXQL_{name.upper()}"
+    if any(key.upper() == variable and value for key, value in os.environ.items()):
+        return "environment"
+    if any(key.upper() == variable and value for key, value in dotenv_values(".env").items()):
+        return ".env"
+    if (_SECRETS / variable.lower()).is_file():
+        return str(_SECRETS)
+    return "start" if name in settings.model_fields_set else "default"
 
 
 def _kept_key(data_dir: Path) -> str:

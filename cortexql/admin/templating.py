@@ -20,6 +20,7 @@ _NOTICES = {
     "saved": "Saved.",
     "disabled": "It is disabled. Its jobs and reports stay.",
     "created": "Created.",
+    "removed": "Removed.",
     "lifted": "The limit is lifted.",
     "password": "The password is changed.",
 }

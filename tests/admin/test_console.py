@@ -63,11 +63,16 @@ PAGES = {
         "/admin/organizations": 403,
         "/admin/health": 403,
         "/admin/figures.json": 200,
+        "/admin/observables": 200,
+        "/admin/audit": 403,
+        "/admin/network": 403,
+        "/admin/settings": 403,
     }
 }
 PAGES[Role.ANALYZE] = PAGES[Role.READ] | {"/admin/analyses": 200}
 PAGES[Role.ORGADMIN] = PAGES[Role.ANALYZE] | {
     "/admin/catalog/Echo_1_0/enable": 200,
+    "/admin/audit": 200,
     "/admin/users": 200,
     "/admin/users/read@alpha": 200,
     "/admin/users/read@beta": 404,

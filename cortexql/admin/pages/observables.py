@@ -1,0 +1,93 @@
+"""Observables: what the organization has seen, and all that is known about one."""
+
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from cortexql.admin.templating import plain
+from cortexql.admin.visit import Visit
+from cortexql.errors import InvalidInputError
+from cortexql.models import Artifact, Attachment, Level, Observable, Report
+from cortexql.services import observables, reports
+from cortexql.services.observables import ObservableFilter
+from cortexql.services.reports import ReportFilter
+from cortexql.services.rows import by_id
+
+_PAGE = 25
+_RELATED = 100
+_SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An observable, what it is called, and the worst of its analyzers' latest verdicts."""
+
+    observable: Observable
+    name: str
+    level: Level | None
+    analyzers: int
+
+
+async def list_observables(visit: Visit) -> Response:
+    """List observables, last seen first."""
+    filters = {name: value for name in ("search", "data_type", "level") if (value := visit.asked(name))}
+    async with visit.open() as tx:
+        page = await observables.list_page(tx, _to_filter(filters), visit.page_request(_PAGE))
+        latest = await reports.latest(tx, [row.id for row in page.rows])
+        files = await by_id(tx, Attachment, [row.attachment_id for row in page.rows])
+    rows = [_Row(row, _name(row, files), _worst(latest[row.id]), len(latest[row.id])) for row in page.rows]
+    return visit.page(
+        "observables/list.html",
+        partial="observables/_table.html",
+        rows=rows,
+        page=page,
+        filters=filters,
+        levels=[level.value for level in Level],
+    )
+
+
+async def show(visit: Visit) -> Response:
+    """Show an observable: every analyzer's latest verdict, all reports over time, and what they found beside it."""
+    observable_id = int(visit.request.path_params["id"])
+    async with visit.open() as tx:
+        observable = await observables.get(tx, observable_id)
+        latest = (await reports.latest(tx, [observable_id]))[observable_id]
+        pages = await reports.of_observables(tx, [observable_id], ReportFilter(), visit.page_request(_PAGE))
+        artifacts = await reports.artifacts(tx, [report.id for report in latest])
+        files = await by_id(tx, Attachment, [observable.attachment_id])
+    return visit.page(
+        "observables/show.html",
+        observable=observable,
+        name=_name(observable, files),
+        file=files.get(observable.attachment_id or 0),
+        level=_worst(latest),
+        latest=latest,
+        history=pages[observable_id],
+        related=_related([artifact for found in artifacts.values() for artifact in found]),
+    )
+
+
+def _to_filter(filters: dict[str, str]) -> ObservableFilter:
+    try:
+        return ObservableFilter(
+            search=filters.get("search"),
+            data_types=[filters["data_type"]] if "data_type" in filters else None,
+            verdicts=[Level(filters["level"])] if "level" in filters else None,
+        )
+    except ValueError as error:
+        raise InvalidInputError(f"there is no such filter: {error}") from error
+
+
+def _name(observable: Observable, files: dict[int, Attachment]) -> str:
+    file = files.get(observable.attachment_id or 0)
+    return plain((observable.data or (file.name if file else "") or observable.digest)[:_SHOWN])
+
+
+def _worst(latest: list[Report]) -> Level | None:
+    return observables.verdict_of([report.level for report in latest])
+
+
+def _related(artifacts: list[Artifact]) -> list[Artifact]:
+    """Return each value that the reports named, once."""
+    distinct = {(artifact.data_type, artifact.data): artifact for artifact in artifacts if artifact.data}
+    return list(distinct.values())[:_RELATED]

@@ -1,0 +1,52 @@
+"""Settings as this web server has them, and where each comes from; they are changed where they come from."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pydantic import SecretStr
+from starlette.responses import Response
+
+from cortexql import duration
+from cortexql.admin.visit import Visit
+from cortexql.principal import Permission
+from cortexql.settings import Settings, origin_of
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    variable: str
+    value: str
+    meaning: str
+    origin: str
+
+
+async def show(visit: Visit) -> Response:
+    """List the settings."""
+    visit.principal.require(Permission.INSTANCE_MANAGE)
+    settings = visit.resources.settings
+    rows = [
+        _Row(
+            f"CORTEXQL_{name.upper()}",
+            _to_text(getattr(settings, name)),
+            field.description or "",
+            origin_of(settings, name),
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+    return visit.page("settings/list.html", rows=rows)
+
+
+def _to_text(value: object) -> str:
+    """Return a value for people: of a secret only whether it is set, and no password in an address."""
+    if isinstance(value, SecretStr):
+        return "set, not shown" if value.get_secret_value() else ""
+    if isinstance(value, tuple | list):
+        return ", ".join(_to_text(part) for part in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, timedelta):
+        return duration.to_iso(value).removeprefix("PT").lower()
+    return _CREDENTIALS.sub("…@", "" if value is None else str(value))

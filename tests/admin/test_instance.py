@@ -1,0 +1,103 @@
+"""Pages of the whole instance, and of what an organization has seen: nothing secret shown, nothing foreign there."""
+
+import pytest
+
+from cortexql.principal import Role
+from cortexql.resources import Resources
+from cortexql.services import network, observables, registries
+from cortexql.services.execution import Executor
+from cortexql.services.observables import ObservableFilter
+from cortexql.services.page import PageRequest
+from cortexql.settings import Settings, origin_of
+from tests.admin.test_console import run_job, signed_in
+from tests.conftest import Tenant, World
+from tests.parts.authorities import make_authority
+
+SECRET = "s3cret-of-the-registry"
+
+
+async def seen(resources: Resources, tenant: Tenant) -> int:
+    async with resources.transactions(tenant.principals[Role.READ]) as tx:
+        return (await observables.list_page(tx, ObservableFilter(), PageRequest(first=1))).rows[0].id
+
+
+async def test_an_observable_shows_its_verdicts_and_is_there_for_its_organization_alone(
+    url: str, world: World, resources: Resources, executor: Executor
+) -> None:
+    job_id = await run_job(resources, world.alpha, executor)
+    address = f"/admin/observables/{await seen(resources, world.alpha)}"
+    async with signed_in(url, resources, "read@alpha") as client:
+        page = (await client.get(address)).text
+        assert "192.0.2.1" in page
+        assert page.count(f'href="/admin/jobs/{job_id}"') == 2
+        for query, found in (("search=192.0", True), ("search=198", False), ("data_type=domain", False)):
+            assert (address in (await client.get(f"/admin/observables?{query}")).text) is found, query
+    async with signed_in(url, resources, "orgadmin@beta") as client:
+        assert (await client.get(address)).status_code == 404
+        assert "192.0.2.1" not in (await client.get("/admin/observables")).text
+
+
+async def test_registries_authorities_and_proxies_are_set_tried_and_removed_without_showing_a_secret(
+    url: str, world: World, resources: Resources
+) -> None:
+    async with signed_in(url, resources, "root") as client:
+        form = {"host": "registry.example", "username": "puller", "password": SECRET}
+        assert (await client.post("/admin/network/registry", data=form)).status_code == 303
+        form = {"http": f"http://user:{SECRET}@127.0.0.1:1", "organization": "alpha", "no_proxy": "x.example"}
+        assert (await client.post("/admin/network/proxy", data=form)).status_code == 303
+        certificates = make_authority().pem
+        form = {"name": "ours", "certificates": certificates}
+        assert (await client.post("/admin/network/authority", data=form)).status_code == 303
+        page = (await client.get("/admin/network")).text
+        for text, shown in (
+            ("registry.example", True),
+            ("password set", True),
+            (SECRET, False),
+            ("ours", True),
+        ):
+            assert (text in page) is shown, text
+        wrong = await client.post("/admin/network/authority", data={"name": "x", "certificates": "none"})
+        assert (wrong.status_code, "no certificate in PEM format" in wrong.text) == (400, True)
+        tried = await client.post("/admin/network/test", data={"part": "proxies"})
+        assert ("127.0.0.1:1" in tried.text, SECRET in tried.text) == (True, False)
+        assert (await client.post("/admin/network/test", data={"part": "x"})).status_code == 400
+        await client.post("/admin/network/registry/remove", data={"host": "registry.example"})
+        audited = (await client.get("/admin/audit")).text
+        assert ("registry.example" in audited, SECRET in audited) == (True, False)
+    async with resources.transactions(world.superadmin) as tx:
+        assert list(await registries.list_all(tx)) == []
+        (authority,) = await network.list_authorities(tx)
+        await network.remove_authority(tx, authority.id)
+
+
+async def test_settings_are_shown_with_their_origin_and_no_secret(
+    url: str, world: World, resources: Resources, settings: Settings
+) -> None:
+    async with signed_in(url, resources, "root") as client:
+        page = (await client.get("/admin/settings")).text
+    assert "CORTEXQL_SECRET_KEY" in page
+    password = settings.database_url.partition("@")[0].rpartition(":")[2]
+    assert (settings.key in page, password in page) == (False, False)
+
+
+def test_a_settings_origin_is_the_strongest_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORTEXQL_LEASE", "9s")
+    given = Settings(basic_auth=False, _env_file=None)
+    assert [origin_of(given, name) for name in ("lease", "basic_auth", "drain")] == [
+        "environment",
+        "start",
+        "default",
+    ]
+
+
+async def test_the_audit_log_is_narrowed_and_is_the_own_organizations(
+    url: str, world: World, resources: Resources
+) -> None:
+    async with signed_in(url, resources, "orgadmin@alpha") as client:
+        form = {"login": "eve", "name": "Eve", "roles": "read"}
+        assert (await client.post("/admin/users", data=form)).status_code == 303
+        assert ">eve<" in (await client.get("/admin/audit?action=created&subject_type=user")).text
+        assert ">eve<" not in (await client.get("/admin/audit?action=removed")).text
+        assert (await client.get("/admin/audit?action=eaten")).status_code == 400
+    async with signed_in(url, resources, "orgadmin@beta") as client:
+        assert ">eve<" not in (await client.get("/admin/audit")).text
