@@ -10,7 +10,6 @@ from docker.utils.build import tar
 
 from cortexql.builder.checkout import BuildError
 from cortexql.builder.recipes import Recipe, not_sent
-from cortexql.runner.images import Credentials, authentication
 
 FINGERPRINT_LABEL = "cortexql.fingerprint"
 # A step that says nothing for so long hangs.
@@ -19,18 +18,12 @@ _LAST_LINES = 10
 
 
 class Engine:
-    """The engine, with what is the same for all images: build arguments, and credentials for pushes.
+    """The engine, with the build arguments of all images."""
 
-    Without credentials those count that `docker login` stored for this user.
-    """
-
-    def __init__(
-        self, client: Any, arguments: Mapping[str, str], credentials: Credentials | None = None
-    ) -> None:
-        """Take the SDK's low-level client."""
+    def __init__(self, client: Any, arguments: Mapping[str, str]) -> None:
+        """Take the SDK's low-level client, logged in to where bases come from and images go."""
         self._client = client
         self._arguments = arguments
-        self._credentials = credentials
 
     def is_built(self, recipe: Recipe) -> bool:
         """Say whether the engine has the image of exactly this recipe, under all its tags."""
@@ -63,10 +56,9 @@ class Engine:
         Raises:
             BuildError: the registry refuses, or is not trusted.
         """
-        given = authentication(self._credentials) if self._credentials else None
         for tag in recipe.tags:
             with _as_build_error("the image could not be pushed"):
-                said = self._client.push(recipe.repository, tag, stream=True, decode=True, auth_config=given)
+                said = self._client.push(recipe.repository, tag, stream=True, decode=True)
                 for event in said:
                     if "error" in event:
                         raise BuildError(f"the image could not be pushed: {event['error']}")

@@ -6,12 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Container
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 
 from cortexql import duration
 from cortexql.builder.checkout import BuildError, Tree, opened
@@ -65,8 +64,8 @@ def build(  # noqa: PLR0913, PLR0917 - a command's options
     pause = _pause(interval)
     naming = Naming(_prefix(prefix), base, _arguments(build_arg or []))
     client = _connect(read_settings(data_dir=data_dir))
-    credentials = _access(client, naming, username, data_dir) if push else None
-    builder = Builder(Engine(client, naming.arguments, credentials), naming, output, push, rebuild)
+    _log_in(client, naming, username, data_dir, push=push)
+    builder = Builder(Engine(client, naming.arguments), naming, output, push, rebuild)
     try:
         with opened(source, branch) as update:
             if watch:
@@ -77,7 +76,7 @@ def build(  # noqa: PLR0913, PLR0917 - a command's options
     counts = {state: sum(result.state is state for result in results) for state in State}
     print(", ".join(f"{count} {state.value}" for state, count in counts.items()))
     if counts[State.FAILED]:
-        raise typer.Exit(1)
+        raise CommandError(f"{counts[State.FAILED]} of {len(results)} could not be built")
 
 
 def _watch(builder: Builder, update: Callable[[], Tree], pause: timedelta) -> NoReturn:
@@ -88,7 +87,7 @@ def _watch(builder: Builder, update: Callable[[], Tree], pause: timedelta) -> No
             results = _turn(builder, update(), before)
             before = {result for result in results if result.state is State.FAILED}
         except BuildError as error:
-            _print_error(str(error))
+            print(f"cortexql: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         time.sleep(pause.total_seconds())
 
 
@@ -99,18 +98,14 @@ def _turn(builder: Builder, tree: Tree, told: Container[Result] = ()) -> list[Re
     def tell(result: Result) -> None:
         results.append(result)
         if result.state is State.FAILED and result not in told:
-            _print_error(f"{result.label} failed: {result.reason}")
+            # A build's last lines are several.
+            print(f"failed {result.label}: " + "\n    ".join(result.reason.splitlines()), flush=True)
         elif result.state is State.BUILT:
             print(f"built {result.label}", flush=True)
 
     for path in builder.turn(tree, tell):
         print(f"wrote {path}", flush=True)
     return results
-
-
-def _print_error(message: str) -> None:
-    # A build's last lines are several.
-    print("cortexql: " + "\n    ".join(message.splitlines()), file=sys.stderr, flush=True)
 
 
 def _connect(settings: Settings) -> Any:
@@ -120,23 +115,36 @@ def _connect(settings: Settings) -> Any:
         raise CommandError(f"the Docker engine does not answer: {error}") from error
 
 
-def _access(client: Any, naming: Naming, username: str | None, data_dir: Path | None) -> Credentials | None:
-    """Return the credentials for a push, and have the engine trust the instance's authorities, where there is one."""
-    host = registries.host_of(f"{naming.prefix}/x")
-    kept: Credentials | None = None
-    if has_database(read_settings(data_dir=data_dir)):
-        kept, authorities = with_resources(partial(_kept, host), data_dir)
-        Images(lambda: client).trust(host, authorities)
-    if username is None:
-        return kept
-    password = os.environ.get(_PASSWORD) or typer.prompt("Password", hide_input=True)
-    return Credentials(username, password)
+def _log_in(client: Any, naming: Naming, username: str | None, data_dir: Path | None, *, push: bool) -> None:
+    """Log in to the base's registry and to that of a push, with the credentials given or the instance's.
+
+    The engine is told to trust the instance's authorities for them. Where there is neither, `docker login` counts.
+    """
+    target = registries.host_of(f"{naming.prefix}/x") if push else None
+    hosts = {registries.host_of(naming.base), target} - {registries.DOCKER_HUB, None}
+    found: dict[str, Credentials] = {}
+    if hosts and has_database(read_settings(data_dir=data_dir)):
+        found, authorities = with_resources(_kept, data_dir)
+        for host in hosts:
+            Images(lambda: client).trust(str(host), authorities)
+    if target and username is not None:
+        password = os.environ.get(_PASSWORD) or typer.prompt("Password", hide_input=True)
+        found[target] = Credentials(username, password)
+    for host in hosts & found.keys():
+        given = found[str(host)]
+        try:
+            client.login(given.username, given.password, registry=host, reauth=True)
+        except (APIError, OSError) as error:
+            said = getattr(error, "explanation", None) or type(error).__name__
+            raise CommandError(f"the registry {host} refuses: {said}") from error
 
 
-async def _kept(host: str, resources: Resources) -> tuple[Credentials | None, str]:
+async def _kept(resources: Resources) -> tuple[dict[str, Credentials], str]:
     async with resources.transactions(_SHELL) as tx:
-        credentials = registries.credentials_of(host, await registries.known(tx), resources.cipher)
-        return credentials, await network.instance_authorities(tx)
+        known = await registries.known(tx)
+        found = {row.host: registries.credentials_of(row.host, known, resources.cipher) for row in known}
+        authorities = await network.instance_authorities(tx)
+    return {host: given for host, given in found.items() if given is not None}, authorities
 
 
 def _prefix(text: str) -> str:

@@ -122,7 +122,7 @@ class Images:
             PullError: it cannot be asked.
         """
         with _as_pull_error(reference):
-            found = self._connect().inspect_distribution(reference, auth_config=authentication(credentials))
+            found = self._connect().inspect_distribution(reference, auth_config=_authentication(credentials))
             digest: str = found["Descriptor"]["digest"]
         return digest
 
@@ -166,7 +166,7 @@ class Images:
         # Not the SDK's pull: it waits for ever on a registry that fell silent.
         client = self._connect()
         name, tag = _split(reference)
-        header = base64.urlsafe_b64encode(json.dumps(authentication(credentials)).encode())
+        header = base64.urlsafe_b64encode(json.dumps(_authentication(credentials)).encode())
         with client.post(
             client._url("/images/create"),  # noqa: SLF001
             params={"fromImage": name, "tag": tag},
@@ -184,13 +184,6 @@ def digest_of(name: str, found: dict[str, Any]) -> str:
     repository = _split(name)[0]
     same = [digest for digest in digests if digest.partition("@")[0] == repository]
     return (same or digests or [str(found["Id"])])[0]
-
-
-def authentication(credentials: Credentials | None) -> dict[str, str]:
-    """Return credentials as the SDK takes them."""
-    if credentials is None:
-        return {}
-    return {"username": credentials.username, "password": credentials.password}
 
 
 class _Layers:
@@ -231,6 +224,12 @@ def _split(reference: str) -> tuple[str, str]:
     path, slash, last = name.rpartition("/")
     last, _, tag = last.partition(":")
     return f"{path}{slash}{last}", digest or tag or "latest"
+
+
+def _authentication(credentials: Credentials | None) -> dict[str, str]:
+    if credentials is None:
+        return {}
+    return {"username": credentials.username, "password": credentials.password}
 
 
 def _tar(files: dict[str, bytes]) -> bytes:

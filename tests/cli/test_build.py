@@ -169,15 +169,17 @@ async def test_what_cannot_be_built_is_told_and_keeps_its_last_entry(repository:
     repository.define("Good", "Good", "Good.json", command="Good/good.py")
     (repository.folder / "analyzers/Good/good.py").touch()
     repository.define("Good", "good", "Again.json", command="Good/good.py")
-    lines, errors = repository.build(code=1)
-    assert lines == ["built localhost/good:1", "wrote analyzers.json", "1 built, 0 unchanged, 6 failed"]
+    lines, error = repository.build(code=1)
+    assert (lines[-1], error) == ("1 built, 0 unchanged, 6 failed", "cortexql: 6 of 7 could not be built\n")
+    assert {"built localhost/good:1", "wrote analyzers.json"} <= set(lines)
+    errors = "\n".join(lines)
     assert (
-        "analyzers/Broken/Broken.json failed: it has no Dockerfile, and its command 'Echo/echo.py'" in errors
+        "failed analyzers/Broken/Broken.json: it has no Dockerfile, and its command 'Echo/echo.py'" in errors
     )
-    assert "analyzers/Broken/bad.json failed: it is not JSON" in errors
-    assert "analyzers/Linked/Echo.json failed: it, its folder or its Dockerfile is a symbolic link" in errors
-    assert "analyzers/Good/Good.json failed: another definition makes the image localhost/good:1" in errors
-    assert "localhost/echo:1 failed: The command '/bin/sh -c echo the reason; exit 3'" in errors
+    assert "failed analyzers/Broken/bad.json: it is not JSON" in errors
+    assert "failed analyzers/Linked/Echo.json: it, its folder or its Dockerfile is a symbolic link" in errors
+    assert "failed analyzers/Good/Good.json: another definition makes the image localhost/good:1" in errors
+    assert "failed localhost/echo:1: The command '/bin/sh -c echo the reason; exit 3'" in errors
     assert "\n    the reason" in errors
     catalogue = repository.catalogue()
     assert list(catalogue) == ["good", "Echo", "Echo.Two"]
@@ -247,7 +249,7 @@ def test_faults_of_the_source_are_one_line(repository: Repository) -> None:
     assert errors.startswith("cortexql: the Docker engine does not answer")
 
 
-async def test_images_are_pushed_with_the_credentials_that_are_kept_or_given(
+async def test_images_and_their_bases_are_in_a_registry_with_a_password(
     resources: Resources, pulling_engine: PullingEngine, tmp_path: Path, clean: None
 ) -> None:
     engine, host = pulling_engine.engine, pulling_engine.registry.host
@@ -262,9 +264,9 @@ async def test_images_are_pushed_with_the_credentials_that_are_kept_or_given(
     async with forgotten(resources, engine):
         repository = Repository(tmp_path, engine)
         options = ("--prefix", f"{host}/team", "--push")
-        _, errors = await asyncio.to_thread(repository.build, *options, code=1, **instance)
-        assert "the image could not be pushed: " in errors
-        assert not (repository.output / "analyzers.json").exists() or repository.catalogue() == {}
+        lines, _ = await asyncio.to_thread(repository.build, *options, code=1, **instance)
+        assert "the image could not be pushed: " in lines[0]
+        assert repository.catalogue() == {}
         async with resources.transactions(TEST) as tx:
             await network.add_authority(tx, "registry", pulling_engine.registry.authority.pem)
             setting = registries.RegistrySetting(host, USERNAME, PASSWORD)
@@ -281,8 +283,12 @@ async def test_images_are_pushed_with_the_credentials_that_are_kept_or_given(
             _, errors = repository.build(
                 *options, "--username", USERNAME, code=1, CORTEXQL_REGISTRY_PASSWORD="wrong-password"
             )
-            assert ("unauthorized" in errors, "wrong-password" in errors) == (True, False)
+            assert ("401 Unauthorized" in errors, "wrong-password" in errors) == (True, False)
             repository.build(*options, "--username", USERNAME, CORTEXQL_REGISTRY_PASSWORD=PASSWORD)
+        # A base in a registry with a password.
+        pulling_engine.registry.push(engine.client, BASE, "team/base:1")
+        lines, _ = await asyncio.to_thread(repository.build, "--base", f"{host}/team/base:1", **instance)
+        assert lines[-1] == "2 built, 0 unchanged, 0 failed"
 
 
 @asynccontextmanager
