@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tested
 	$(BIN)/python -m tests.parts
-	$(BIN)/python -m pytest -m "not faults and not deployment" $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 test-quick: $(VENV)/.tested
 	$(BIN)/python -m pytest -m "not parts and not slow and not faults and not deployment" $(ARGS)
@@ -34,11 +34,11 @@ test-deps: $(VENV)/.tested
 
 faults: $(VENV)/.tested
 	$(BIN)/python -m tests.parts
-	$(BIN)/python -m pytest tests/faults $(ARGS)
+	$(BIN)/python -m pytest tests/faults -m faults $(ARGS)
 
 deployment: $(VENV)/.tested
 	$(BIN)/python -m tests.parts
-	$(BIN)/python -m pytest tests/deployment $(ARGS)
+	$(BIN)/python -m pytest tests/deployment -m deployment $(ARGS)
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .

@@ -13,7 +13,11 @@ from cortexql.services.quotas import QuotaSetting
 from tests.conftest import SHELL, World
 from tests.faults.scene import Scene
 
-_NEURONS = Path(__file__).with_name("neurons")
+_TRACE = Path(__file__).with_name("neurons") / "Trace"
+_NEURONS = {
+    "analyzers": (_TRACE / "Trace.json", _TRACE / "Contained.json"),
+    "responders": (_TRACE / "TraceBack.json",),
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,7 +32,7 @@ async def scene(tmp_path: Path, resources: Resources, world: World) -> AsyncIter
     """Enable the tracing neurons in an organization that has a budget of them; leave no program behind."""
     await _refresh(resources, with_traces=True)
     async with resources.transactions(SHELL) as tx:
-        for definition in ("Trace_1_0", "TraceBack_1_0"):
+        for definition in ("Trace_1_0", "TraceBack_1_0", "Contained_1_0"):
             await neurons.enable(tx, neurons.NewNeuron(definition, organization="alpha"), resources.cipher)
     async with resources.transactions(world.superadmin) as tx:
         await quotas.set_limit(tx, QuotaSetting(RateUnit.MONTH, 1000, base_config="Trace"))
@@ -42,7 +46,7 @@ async def scene(tmp_path: Path, resources: Resources, world: World) -> AsyncIter
 
 async def _refresh(resources: Resources, *, with_traces: bool) -> None:
     kinds = {
-        kind: (str(bundle.path("neurons") / kind), *([str(_NEURONS / kind)] if with_traces else []))
-        for kind in ("analyzers", "responders")
+        kind: (str(bundle.path("neurons") / kind), *(map(str, traces) if with_traces else ()))
+        for kind, traces in _NEURONS.items()
     }
     await definitions.refresh_all(resources.transactions, resources.settings.model_copy(update=kinds), SHELL)

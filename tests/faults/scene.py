@@ -59,18 +59,33 @@ class Scene:
         self.folder = folder
         self.resources = resources
         self.world = world
+        self.settings = resources.settings.model_copy(update={"runners": ("process", "docker")})
         self.answered: list[int] = []
         self.programs: list[Program] = []
         self.trace = folder / "trace"
         self._observables = 0
 
-    async def worker(self, *before: str, concurrency: int = 2, **environment: str) -> Program:
+    async def worker(self, *, concurrency: int = 2, **environment: str) -> Program:
         """Start a worker, and return once the database knows it."""
-        program = await self._start(
-            [*before, str(CORTEXQL), "worker", "--concurrency", f"{concurrency}"], environment
-        )
+        program = await self._start([str(CORTEXQL), "worker", "--concurrency", f"{concurrency}"], environment)
         await self.until_some("SELECT name FROM worker WHERE name LIKE '%:' || $1 || ':%'", f"{program.pid}")
         return program
+
+    async def web(self) -> tuple[Program, str]:
+        """Start a web server, and return it with its address once it is ready."""
+        program = await self._start([str(CORTEXQL), "web", "--port", "0"], {})
+
+        async def ready() -> str | None:
+            return next(
+                (line.split()[-1] for line in program.said().splitlines() if "ready at" in line), None
+            )
+
+        return program, await eventually(ready)
+
+    async def contain(self, **parameters: Any) -> list[int]:
+        """Submit an observable to Echo in a container."""
+        observable = ObservableRequest("other", f"{self._number()}")
+        return await self._submit(JobRequest([observable], ["Contained_1_0"], parameters=parameters))
 
     async def analyze(self, count: int = 1, **parameters: Any) -> list[int]:
         """Submit so many different observables to Trace, and return the answered jobs."""
@@ -188,7 +203,7 @@ class Scene:
     async def _submit(self, request: JobRequest) -> list[int]:
         who = self.world.alpha.principals[Role.ANALYZE]
         async with self.resources.transactions(who) as tx:
-            done = await submission.submit(tx, request, self.resources.settings)
+            done = await submission.submit(tx, request, self.settings)
         ids = [item.job.id for item in done if item.job]
         assert len(ids) == len(request.observables), [item.error for item in done]
         self.answered += ids

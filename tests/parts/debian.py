@@ -15,6 +15,7 @@ PACKAGES = (
     "docker-compose",  # the compose file is read
     "docker-registry",  # registry: pulls with TLS and a password
     "docker.io",  # docker_engine: dockerd, containerd and runc
+    "faketime",  # faults: a worker whose clock is wrong
     "git",  # neurons are built from a repository
     "nginx-light",  # nginx: a proxy that ends TLS
     "samba-ad-dc",  # samba: an Active Directory
