@@ -1,18 +1,23 @@
 """What tests of services do again and again."""
 
+from io import BytesIO
 from typing import Any
 
 from sqlalchemy import func, select
 
-from cortexql.models import Job, JobEvent, Neuron, RunnerKind
+from cortexql.attachments import from_file
+from cortexql.models import Authority, Job, JobEvent, Neuron, Proxy, Quota, RateUnit, RunnerKind, SharedConfig
 from cortexql.principal import Principal, Role, system
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
-from cortexql.services import neurons, organizations, submission
+from cortexql.runner.report import ParsedArtifact, ParsedReport
+from cortexql.services import neurons, organizations, reports, sessions, submission
 from cortexql.services.preparation import ExecutionContext
+from cortexql.services.sessions import Browser
 from cortexql.services.submission import JobRequest, ObservableRequest, Submission
 from cortexql.transaction import TENANT_TABLES
 from tests.conftest import Tenant
+from tests.parts.authorities import make_authority
 
 TEST = system("test")
 IP = ObservableRequest("ip", "192.0.2.1")
@@ -85,3 +90,25 @@ async def add_organization(resources: Resources, name: str) -> tuple[Principal, 
         organization = await organizations.create(tx, name, name)
     neuron = await enable(resources, name)
     return Principal(f"admin@{name}", organization.id, roles=frozenset({Role.ORGADMIN})), neuron
+
+
+async def fill(resources: Resources, tenant: Tenant) -> None:
+    """Give a tenant a row in every table of the gate."""
+    async with resources.transactions(tenant.principals[Role.ORGADMIN]) as tx:
+        organization_id = tx.principal.organization_id or 0
+        file = from_file(BytesIO(tenant.name.encode()), "x", "text/plain")
+        request = JobRequest([ObservableRequest("file", file=file)], ["Echo_1_0"])
+        done = await submission.submit_one(tx, request, resources.settings)
+        assert done.job is not None
+        parsed = ParsedReport({"full": {}}, (), (ParsedArtifact("ip", "1", None, None, "", (), 2, None),), ())
+        await reports.store(tx, done.job, parsed, None, max_file_bytes=1)
+        tx.session.add(SharedConfig(organization_id=organization_id, base_config="Echo"))
+        browser = Browser("192.0.2.1", "Firefox")
+        await sessions.begin(resources.transactions, tx.principal, browser, resources.settings)
+        tx.session.add(
+            Quota(organization_id=organization_id, neuron_id=tenant.neuron.id, max_jobs=9, unit=RateUnit.DAY)
+        )
+        tx.session.add(
+            Authority(organization_id=organization_id, name="own", certificates=make_authority().pem)
+        )
+        tx.session.add(Proxy(organization_id=organization_id))

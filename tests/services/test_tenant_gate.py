@@ -1,6 +1,5 @@
 """The tenant gate: whatever the statement, another organization's rows are not there."""
 
-from io import BytesIO
 from typing import Any
 
 import pytest
@@ -8,28 +7,22 @@ from sqlalchemy import delete, exists, func, inspect, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
-from cortexql.attachments import from_file
 from cortexql.models import (
-    Authority,
     Job,
     Neuron,
     Observable,
     Organization,
-    Proxy,
     Quota,
     RateUnit,
-    SharedConfig,
     User,
 )
 from cortexql.principal import Principal, Role, system
 from cortexql.resources import Resources
-from cortexql.runner.report import ParsedArtifact, ParsedReport
-from cortexql.services import reports, sessions, submission
-from cortexql.services.sessions import Browser
+from cortexql.services import submission
 from cortexql.services.submission import JobRequest, ObservableRequest
 from cortexql.transaction import CONFIDENTIAL, TENANT_TABLES, ForeignRowError
-from tests.conftest import Tenant, World
-from tests.services.steps import count_rows, count_wakes
+from tests.conftest import World
+from tests.services.steps import count_rows, count_wakes, fill
 
 # mypy: disable-error-code="arg-type,call-overload,attr-defined"
 
@@ -92,31 +85,11 @@ async def test_a_superadmin_sees_neurons_but_no_job(
         assert len((await tx.session.scalars(select(Job))).all()) == 1
 
 
-async def _fill(resources: Resources, tenant: Tenant) -> None:
-    """Give a tenant a row in every table of the gate."""
-    async with resources.transactions(tenant.principals[Role.ORGADMIN]) as tx:
-        organization_id = tx.principal.organization_id or 0
-        file = from_file(BytesIO(b"x"), "x", "text/plain")
-        request = JobRequest([ObservableRequest("file", file=file)], ["Echo_1_0"])
-        done = await submission.submit_one(tx, request, resources.settings)
-        assert done.job is not None
-        parsed = ParsedReport({"full": {}}, (), (ParsedArtifact("ip", "1", None, None, "", (), 2, None),), ())
-        await reports.store(tx, done.job, parsed, None, max_file_bytes=1)
-        tx.session.add(SharedConfig(organization_id=organization_id, base_config="Echo"))
-        browser = Browser("192.0.2.1", "Firefox")
-        await sessions.begin(resources.transactions, tx.principal, browser, resources.settings)
-        tx.session.add(
-            Quota(organization_id=organization_id, neuron_id=tenant.neuron.id, max_jobs=9, unit=RateUnit.DAY)
-        )
-        tx.session.add(Authority(organization_id=organization_id, name="own", certificates="PEM"))
-        tx.session.add(Proxy(organization_id=organization_id))
-
-
 @pytest.fixture
 async def both(resources: Resources, world: World) -> Principal:
     """Fill every table for both tenants, and return alpha's admin."""
     for tenant in (world.alpha, world.beta):
-        await _fill(resources, tenant)
+        await fill(resources, tenant)
     return world.alpha.principals[Role.ORGADMIN]
 
 
