@@ -21,7 +21,7 @@ from cortexql.principal import system
 from cortexql.resources import Resources, open_resources
 from cortexql.runner import docker, process
 from cortexql.runner.base import Runner
-from cortexql.services import definitions, doctor, images, retention
+from cortexql.services import definitions, doctor, images, retention, watching
 from cortexql.services.execution import Executor, sweep
 from cortexql.services.preparation import ExecutionContext
 from cortexql.settings import Settings
@@ -36,6 +36,7 @@ _PULL_LOOK_SECONDS = 1.0
 _PRESENT_LOOK_SECONDS = 60.0
 _EXAMINE_SECONDS = 300.0
 _RETENTION_SECONDS = 600.0
+_WATCH_LOOK_SECONDS = 5.0
 _SCHEDULE = system("schedule")
 _FIRST_PYTHON_WITH_PIDFD = (3, 12)
 
@@ -153,6 +154,7 @@ async def _serve(
         *[asyncio.create_task(keep) for keep in _keep_images(context)],
         asyncio.create_task(_repeat(lambda: retention.sweep(context.transactions), _RETENTION_SECONDS)),
         asyncio.create_task(_repeat(lambda: _examine(resources), _EXAMINE_SECONDS)),
+        asyncio.create_task(_repeat(lambda: _watch(resources), _WATCH_LOOK_SECONDS)),
     ]
     try:
         with contextlib.suppress(asyncio.CancelledError):
@@ -204,6 +206,10 @@ def _keep_images(context: ExecutionContext) -> list[Coroutine[Any, Any, None]]:
 async def _examine(resources: Resources) -> None:
     patient = doctor.Patient(resources.settings, resources.transactions, resources.redis, resources.cipher)
     await doctor.record(resources.transactions, await doctor.examine(patient))
+
+
+async def _watch(resources: Resources) -> None:
+    await watching.look_at_due(resources.transactions, resources.settings, resources.cipher)
 
 
 async def _repeat(work: Callable[[], Awaitable[Any]], seconds: float) -> None:

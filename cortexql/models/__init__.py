@@ -10,6 +10,7 @@ from cortexql.models.neuron import Neuron, SharedConfig
 from cortexql.models.organization import Organization, OrganizationStatus
 from cortexql.models.quota import Quota, QuotaCharge, QuotaPacing, QuotaUse, RateUnit
 from cortexql.models.report import Artifact, Level, Report
+from cortexql.models.server import ServerKind, WatchedServer
 from cortexql.models.session import Session
 from cortexql.models.sign_in import SignInCount
 from cortexql.models.user import ApiKey, User, UserStatus
@@ -49,10 +50,12 @@ __all__ = [
     "Registry",
     "Report",
     "RunnerKind",
+    "ServerKind",
     "Session",
     "SharedConfig",
     "SignInCount",
     "User",
     "UserStatus",
+    "WatchedServer",
     "Worker",
 ]

@@ -17,7 +17,8 @@ from cortexql.schema.organizations import Organization, load_user
 from cortexql.schema.payloads import Health, HealthComponent
 from cortexql.schema.quotas import Quota
 from cortexql.schema.reports import Report
-from cortexql.services import health, log
+from cortexql.schema.servers import WatchedServer
+from cortexql.services import health, log, watching
 
 MAX_NODES = 100
 _Load = Callable[[Info, int], Awaitable[Node | None]]
@@ -51,6 +52,7 @@ class NodeQueries:
     async def health(self, info: Info) -> Health:
         async with info.context.open() as tx:
             parts = await health.check(tx, info.context.resources.redis.ping)
+            servers = await watching.list_all(tx)
         components = [
             HealthComponent(
                 name=part.name,
@@ -61,7 +63,11 @@ class NodeQueries:
             )
             for part in parts
         ]
-        return Health(status=health.worst(parts), components=components)
+        return Health(
+            status=health.worst(parts),
+            components=components,
+            servers=[WatchedServer.of(row, info.context.principal) for row in servers],
+        )
 
 
 async def _load(info: Info, global_id: str) -> Node | None:

@@ -25,6 +25,7 @@ from cortexql.resolvers.network import NetworkMutations, NetworkQueries
 from cortexql.resolvers.neurons import NeuronMutations, NeuronQueries
 from cortexql.resolvers.nodes import NodeQueries
 from cortexql.resolvers.organizations import OrganizationMutations, OrganizationQueries
+from cortexql.resolvers.servers import ServerMutations
 from cortexql.resolvers.statistics import StatisticsQueries
 from cortexql.resolvers.subscriptions import Subscription
 from cortexql.schema.neurons import Analyzer, Responder
@@ -53,7 +54,7 @@ class Query(
 
 
 @strawberry.type(description="What can be done.")
-class Mutation(JobMutations, OrganizationMutations, NeuronMutations, NetworkMutations):
+class Mutation(JobMutations, OrganizationMutations, NeuronMutations, NetworkMutations, ServerMutations):
     pass
 
 

@@ -19,6 +19,7 @@ from cortexql.models import (
     QuotaPacing,
     RateUnit,
     RunnerKind,
+    ServerKind,
     UserStatus,
 )
 from cortexql.principal import Role
@@ -54,6 +55,7 @@ __all__ = [
     "ReportOrderField",
     "Role",
     "RunnerKind",
+    "ServerKind",
     "StatsInterval",
     "UserStatus",
 ]
@@ -131,6 +133,11 @@ _enum(
         "RATE_LIMITED": "Too many at once, or too many failures; try again later.",
         "CURSOR_EXPIRED": "The event log no longer reaches back to the cursor: query anew, then subscribe.",
     },
+)
+_enum(
+    ServerKind,
+    "What a watched server is.",
+    {"CORTEX": "A Cortex.", "CORTEXQL": "Another CortexQL.", "MISP": "A MISP."},
 )
 _enum(
     UserStatus,

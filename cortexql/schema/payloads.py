@@ -11,6 +11,7 @@ from cortexql.schema.neurons import Neuron, NeuronImage
 from cortexql.schema.organizations import ApiKey, Organization, User
 from cortexql.schema.quotas import Quota
 from cortexql.schema.scalars import JSON, Duration
+from cortexql.schema.servers import WatchedServer
 from cortexql.services import api_keys, definitions, submission
 
 
@@ -166,3 +167,6 @@ class HealthComponent:
 class Health:
     status: HealthStatus = strawberry.field(description="The whole: the worst of its parts.")
     components: list[HealthComponent] = strawberry.field(description="Its parts.")
+    servers: list[WatchedServer] = strawberry.field(
+        description="The servers that are watched; as a component they are green when all are, red when all are."
+    )

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from sqlalchemy import func, select
 
-from cortexql.models import Definition, HealthCheck, Job, JobStatus
+from cortexql.models import Definition, HealthCheck, Job, JobStatus, WatchedServer
 from cortexql.services import ledger, workers
 from cortexql.transaction import Transaction
 
@@ -46,6 +46,7 @@ async def check(tx: Transaction, ping_redis: Callable[[], Awaitable[bool]]) -> l
         await _catalogue(tx, now),
     ]
     parts += await _workers(tx, now)
+    parts += await _servers(tx, now)
     return parts + await _examined(tx, {part.name for part in parts})
 
 
@@ -117,3 +118,15 @@ async def _workers(tx: Transaction, now: datetime) -> list[Component]:
         )
         for w in alive
     ]
+
+
+async def _servers(tx: Transaction, now: datetime) -> list[Component]:
+    """Tell of the servers that are watched as of one part: green when all answer, orange when some do, else red."""
+    query = select(WatchedServer.status).where(WatchedServer.status.is_not(None))
+    found = (await tx.session.scalars(query)).all()
+    if not found:
+        return []
+    statuses = set(map(Status, found))
+    status = statuses.pop() if len(statuses) == 1 else Status.ORANGE
+    said = f"{found.count(Status.GREEN.value)} of {len(found)} are well"
+    return [Component("servers", "server", status, said, now)]

@@ -91,11 +91,18 @@ def mutations(world: World, job: Job) -> dict[str, Case]:
         "addAuthority": (SUPERADMINS, authority),
         "removeAuthority": (SUPERADMINS, {"id": encode("Authority", 1)}),
         "setProxy": (SUPERADMINS, proxy),
+        "watchServer": (SUPERADMINS, {"name": "m", "kind": "MISP", "url": "http://192.0.2.1", "key": None}),
+        "unwatchServer": (SUPERADMINS, {"id": encode("WatchedServer", 1)}),
         "disableNeuron": (ADMINS, neuron_id),
     }
     return {name: (who, {"input": fields}) for name, (who, fields) in given.items()}
 
 
+# What removes, by a global id, what the mutation before has made.
+REMOVED = {
+    "removeAuthority": ("Authority", "authority"),
+    "unwatchServer": ("WatchedServer", "watched_server"),
+}
 # What nobody can be told to have done here: a responder that is not enabled, an image that a process has not.
 UNDOABLE = {"runResponder": "NOT_FOUND", "pullImage": "NEURON_UNAVAILABLE"}
 SUBSCRIPTIONS = {"jobProgress", "jobEvents"}
@@ -176,10 +183,11 @@ async def test_a_mutation_is_done_for_whom_it_is_for(
         for name, (allowed, variables) in mutations(world, job).items():
             if role not in allowed:
                 continue
-            if name == "removeAuthority":
+            if name in REMOVED:
+                kind, table = REMOVED[name]
                 async with resources.engine.connect() as connection:
-                    newest = (await connection.execute(text("SELECT max(id) FROM authority"))).scalar_one()
-                variables["input"]["id"] = encode("Authority", newest)
+                    newest = (await connection.execute(text(f"SELECT max(id) FROM {table}"))).scalar_one()
+                variables["input"]["id"] = encode(kind, newest)
             found = await codes(http, "mutation", name, variables, callers_of(world)[role])
             if found != ({UNDOABLE[name]} if name in UNDOABLE else set()):
                 wrong[name] = found
