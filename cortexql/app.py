@@ -24,6 +24,8 @@ from cortexql.errors import CortexError, TooLargeError
 from cortexql.log import get_logger
 from cortexql.principal import system
 from cortexql.resolvers.asgi import GraphQLApp
+from cortexql.resolvers.renewal import Renewal
+from cortexql.resolvers.stream import StreamApp
 from cortexql.resources import Resources, open_resources
 from cortexql.rest import audit
 from cortexql.rest.files import download
@@ -69,6 +71,7 @@ def routes() -> list[Route | Mount | WebSocketRoute]:
         Route("/", RedirectResponse("/admin/"), methods=["GET"]),
         Route("/graphql", _LateApp("graphql"), methods=None),
         WebSocketRoute("/graphql", _LateApp("graphql")),
+        Route("/graphql/stream", _LateApp("stream"), methods=None),
         Route("/files/{sha256}", download, methods=["GET"]),
         Route("/audit.jsonl", audit.export, methods=["GET"]),
         *cortex_routes(),
@@ -84,7 +87,9 @@ def _lifespan(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextM
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with open_resources(settings) as resources:
             app.state.resources = resources
-            app.state.graphql = GraphQLApp(resources)
+            renewal = Renewal(resources)
+            app.state.graphql = GraphQLApp(resources, renewal)
+            app.state.stream = StreamApp(resources, renewal)
             feeding = asyncio.create_task(resources.feed.run())
             try:
                 yield

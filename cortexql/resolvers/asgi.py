@@ -9,7 +9,7 @@ from typing import Any, cast
 import orjson
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
@@ -17,11 +17,14 @@ from strawberry.exceptions import ConnectionRejectionError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.unset import UNSET, UnsetType
 
-from cortexql.auth.backend import caller_of, from_authorization, renewed
+from cortexql.auth.backend import caller_of, from_authorization
 from cortexql.errors import CortexError, RateLimitedError, UnauthenticatedError
 from cortexql.log import get_logger
 from cortexql.resolvers import body
+from cortexql.resolvers.renewal import RENEWAL_SECONDS, Renewal
+from cortexql.resolvers.responses import to_error
 from cortexql.resolvers.root import schema
+from cortexql.resolvers.socket import SocketHandler
 from cortexql.resources import Resources
 from cortexql.schema.context import Context
 
@@ -41,15 +44,19 @@ _FORBIDDEN = 4403
 class GraphQLApp(GraphQL[Context, None]):
     """Strawberry's ASGI application with our credentials, errors and page."""
 
-    def __init__(self, resources: Resources) -> None:
+    graphql_transport_ws_handler_class = SocketHandler
+
+    def __init__(self, resources: Resources, renewal: Renewal) -> None:
         """Serve the schema with the process's resources."""
         super().__init__(
             schema,
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=timedelta(seconds=10),
             multipart_uploads_enabled=True,
+            max_subscriptions_per_connection=None,
         )
         self._resources = resources
+        self._renewal = renewal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; what is wrong with the request itself is told as JSON."""
@@ -86,17 +93,11 @@ class GraphQLApp(GraphQL[Context, None]):
     async def _renew(self, socket: WebSocket) -> None:
         """Look again and again what the caller may do, and close the socket of one who may not come in any more."""
         while True:
-            await asyncio.sleep(_RENEWAL_SECONDS)
+            await asyncio.sleep(RENEWAL_SECONDS)
             context: Context | None = getattr(socket.state, "context", None)
-            if context is None or context.caller is None:
-                continue
-            try:
-                context.caller = await renewed(self._resources, context.caller)
-            except UnauthenticatedError:
+            if context is not None and not await self._renewal.renew(context):
                 await socket.close(_FORBIDDEN, "Forbidden")
                 return
-            except Exception as error:  # noqa: BLE001 the database is away: the next look tells
-                log.warning("socket.not_renewed", error=type(error).__name__)
 
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
         """Take the credential of `connection_init`, or of the handshake; without one the socket is closed."""
@@ -138,12 +139,6 @@ class GraphQLApp(GraphQL[Context, None]):
             return orjson.dumps(data).decode()
         except TypeError:
             return json.dumps(data)
-
-
-def to_error(status: int, message: str, code: str = "INVALID_INPUT") -> Response:
-    """Return an error in GraphQL's shape."""
-    error = {"message": message, "extensions": {"code": code}}
-    return JSONResponse({"data": None, "errors": [error]}, status_code=status)
 
 
 def _check_preflight(request: Request) -> None:

@@ -28,20 +28,24 @@ class FieldsLimiter(SchemaExtension):
         """Look at the document as soon as it is read: the validation rules, and their cache, come later."""
         yield
         document = self.execution_context.graphql_document
+        # Its public attribute is, without a name, that of the first operation.
+        name = self.execution_context._provided_operation_name  # noqa: SLF001
+        if document is not None and name is None and len(_operations(document)) > 1:
+            raise GraphQLError("the document has several operations: operationName says which")
         if document is not None and _is_too_large(document):
             raise GraphQLError(
                 f"the query has more than {MAX_FIELDS} fields with its fragments, or fragments without end"
             )
 
 
+def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:
+    return [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
+
+
 def _is_too_large(document: DocumentNode) -> bool:
     counter = _Counter(document)
     try:
-        return any(
-            counter.count(definition.selection_set) > MAX_FIELDS
-            for definition in document.definitions
-            if isinstance(definition, OperationDefinitionNode)
-        )
+        return any(counter.count(one.selection_set) > MAX_FIELDS for one in _operations(document))
     except RecursionError:
         return True
 

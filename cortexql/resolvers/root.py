@@ -1,6 +1,8 @@
 """Builds the schema."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
 
 import strawberry
 import structlog
@@ -13,7 +15,9 @@ from strawberry.extensions import (
     ValidationCache,
 )
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext
+from strawberry.types.execution import PreExecutionError
 
 from cortexql.errors import CortexError, ErrorCode
 from cortexql.log import get_logger
@@ -32,6 +36,8 @@ from cortexql.schema.neurons import Analyzer, Responder
 from cortexql.schema.scalars import SCALARS
 
 log = get_logger(__name__)
+# Two operations without a name, or one that the transport does not take.
+_NO_OPERATION = (CannotGetOperationTypeError, InvalidOperationTypeError)
 # A busy dashboard's largest queries take a tenth of these.
 MAX_DEPTH = 15
 MAX_TOKENS = 5000
@@ -61,6 +67,19 @@ class Mutation(JobMutations, OrganizationMutations, NeuronMutations, NetworkMuta
 class Schema(strawberry.Schema):
     """Strawberry's schema, in which every error has a code."""
 
+    async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        """Execute over a socket or a stream; what an extension refuses is told, and does not fly."""
+        return self._told(await super().stream(*args, **kwargs))
+
+    async def _told(self, results: Any) -> AsyncGenerator[Any, None]:
+        async with aclosing(results):
+            try:
+                async for result in results:
+                    yield result
+            except GraphQLError as error:
+                self.process_errors([error])
+                yield PreExecutionError(data=None, errors=[error])
+
     def process_errors(
         self, errors: Sequence[GraphQLError], execution_context: ExecutionContext | None = None
     ) -> None:
@@ -78,7 +97,7 @@ class Schema(strawberry.Schema):
 
 def _is_unexpected(error: GraphQLError) -> bool:
     original = error.original_error
-    return original is not None and not isinstance(original, CortexError | GraphQLError)
+    return original is not None and not isinstance(original, (CortexError, GraphQLError, *_NO_OPERATION))
 
 
 def _build() -> Schema:

@@ -9,8 +9,7 @@ from cortexql.schema.context import Info
 from cortexql.schema.filters import to_job_filter
 from cortexql.schema.ids import number_of
 from cortexql.schema.jobs import JobEvent
-from cortexql.services import jobs, log
-from cortexql.services.feed import Happening
+from cortexql.services import log
 from cortexql.services.ledger import ENDED
 
 
@@ -27,7 +26,9 @@ class Subscription:
         number = number_of(id, "Job")
         feed, principal = info.context.resources.feed, info.context.principal
         job, seq = await feed.job_and_position(principal, number)
+        after = info.context.last_event_id or after
         if after is None:
+            info.context.position = log.to_cursor(seq)
             yield JobEvent.present(job, seq)
             if job.status in ENDED:
                 return
@@ -36,6 +37,7 @@ class Subscription:
         async for batch in feed.follow(principal, seq):
             for happening in batch:
                 if happening.event.job_id == number:
+                    info.context.position = log.to_cursor(happening.seq)
                     yield JobEvent.of(happening.event, happening.job)
                     if happening.event.status in ENDED:
                         return
@@ -53,17 +55,11 @@ class Subscription:
     ) -> AsyncGenerator[JobEvent, None]:
         feed, principal = info.context.resources.feed, info.context.principal
         wanted = to_job_filter(filter) if filter is not None else None
+        after = info.context.last_event_id or after
         seq = await feed.position(principal) if after is None else log.from_cursor(after)
+        info.context.position = log.to_cursor(seq)
         async for batch in feed.follow(principal, seq):
-            chosen = batch if wanted is None else await _chosen(info, wanted, batch)
+            chosen = batch if wanted is None else await feed.choose(principal, wanted, batch)
             for happening in chosen:
+                info.context.position = log.to_cursor(happening.seq)
                 yield JobEvent.of(happening.event, happening.job)
-
-
-async def _chosen(info: Info, wanted: jobs.JobFilter, batch: list[Happening]) -> list[Happening]:
-    ids = {happening.event.job_id for happening in batch}
-    if not ids:
-        return []
-    async with info.context.open() as tx:
-        matching = await jobs.choose(tx, wanted, ids)
-    return [happening for happening in batch if happening.event.job_id in matching]

@@ -18,7 +18,8 @@ from cortexql.transaction import Transaction
 class Context:
     """One request, or one WebSocket. `refused`: why the credential it came with did not do.
 
-    `connection_params` is set by Strawberry: the payload of a WebSocket's `connection_init`.
+    `connection_params` is set by Strawberry: the payload of a WebSocket's `connection_init`. A stream goes on behind
+    `last_event_id`, and its subscription tells in `position` how far in the event log it is.
     """
 
     resources: Resources
@@ -26,6 +27,8 @@ class Context:
     caller: Principal | None = None
     refused: CortexError | None = None
     connection_params: Any = None
+    last_event_id: str | None = None
+    position: str | None = None
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from cortexql.events import Bus
 from cortexql.log import get_logger
 from cortexql.models import Job, JobEvent, Organization
 from cortexql.principal import Permission, Principal, system
+from cortexql.services import jobs
 from cortexql.services import log as event_log
 from cortexql.services.ledger import ENDED
 from cortexql.transaction import Transaction, Transactions
@@ -24,6 +25,8 @@ from cortexql.transaction import Transaction, Transactions
 logger = get_logger(__name__)
 _READER = system("feed")
 _KEPT = 5000
+# Who asks the same within this time gets the same answer.
+_QUESTION_SECONDS = 0.5
 # Hints may be lost; this bounds what that costs.
 _LOOK_SECONDS = 2.0
 
@@ -83,6 +86,7 @@ class Feed:
         self._transactions = transactions
         self._bus = bus
         self._streams: dict[int, _Stream] = {}
+        self._questions: dict[tuple[int | None, str, int, int], asyncio.Task[set[int]]] = {}
         self._joining = asyncio.Lock()
 
     async def run(self) -> None:
@@ -152,6 +156,27 @@ class Feed:
                 del stream.endings[job_id]
             self._leave(organization_id, stream)
 
+    async def choose(
+        self, principal: Principal, wanted: jobs.JobFilter, batch: Sequence[Happening]
+    ) -> list[Happening]:
+        """Return what of a batch is about jobs that a filter selects now: one question for all who ask the same."""
+        if not batch:
+            return []
+        ids = {happening.event.job_id for happening in batch}
+        key = (principal.organization_id, repr(wanted), batch[0].seq, batch[-1].seq)
+        question = self._questions.get(key)
+        if question is None:
+            question = asyncio.create_task(self._choose(principal, wanted, ids))
+            self._questions[key] = question
+            asyncio.get_running_loop().call_later(_QUESTION_SECONDS, self._questions.pop, key)
+        # One who goes away takes nobody's answer along.
+        matching = await asyncio.shield(question)
+        return [happening for happening in batch if happening.event.job_id in matching]
+
+    async def _choose(self, principal: Principal, wanted: jobs.JobFilter, ids: set[int]) -> set[int]:
+        async with self._transactions(principal) as tx:
+            return await jobs.choose(tx, wanted, ids)
+
     async def _join(self, organization_id: int) -> _Stream:
         if organization_id not in self._streams:
             async with self._joining:
@@ -204,8 +229,8 @@ class Feed:
     async def _read(self, organization_id: int, seq: int) -> list[Happening]:
         async with self._transactions(_READER) as tx:
             events = await event_log.read_after(tx, organization_id, seq)
-            jobs = await _jobs(tx, events)
-        return [Happening(event, jobs[event.job_id]) for event in events]
+            of = await _jobs(tx, events)
+        return [Happening(event, of[event.job_id]) for event in events]
 
 
 def _watched_by(principal: Principal) -> int:

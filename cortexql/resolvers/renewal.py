@@ -1,0 +1,58 @@
+"""What a caller may do, looked at again while a socket or a stream is open: once for all of one credential's."""
+
+import asyncio
+from dataclasses import replace
+
+from cortexql.auth.backend import renewed
+from cortexql.errors import UnauthenticatedError
+from cortexql.log import get_logger
+from cortexql.principal import Principal
+from cortexql.resources import Resources
+from cortexql.schema.context import Context
+
+log = get_logger(__name__)
+RENEWAL_SECONDS = 2
+_Key = tuple[int | None, int | None, int | None, str]
+
+
+class Renewal:
+    """Looks callers up; what was found lasts for RENEWAL_SECONDS."""
+
+    def __init__(self, resources: Resources) -> None:
+        """Begin with nobody known."""
+        self._resources = resources
+        self._looks: dict[_Key, tuple[float, asyncio.Task[Principal]]] = {}
+
+    async def renew(self, context: Context) -> bool:
+        """Renew a context's caller; False: it may not come in any more."""
+        if context.caller is None:
+            return True
+        try:
+            present = await self._look(context.caller)
+        except UnauthenticatedError:
+            return False
+        except Exception as error:  # noqa: BLE001 the database is away: the next look tells
+            log.warning("caller.not_renewed", error=type(error).__name__)
+            return True
+        context.caller = replace(present, address=context.caller.address)
+        return True
+
+    async def _look(self, caller: Principal) -> Principal:
+        now = asyncio.get_running_loop().time()
+        key = (caller.session_id, caller.api_key_id, caller.user_id, caller.credential)
+        began, look = self._looks.get(key, (0.0, None))
+        if look is None or now - began >= RENEWAL_SECONDS / 2:
+            self._forget(now)
+            look = asyncio.create_task(renewed(self._resources, caller))
+            self._looks[key] = (now, look)
+        # One who goes away takes nobody's answer along.
+        return await asyncio.shield(look)
+
+    def _forget(self, now: float) -> None:
+        old = [
+            key
+            for key, (began, look) in self._looks.items()
+            if look.done() and now - began >= RENEWAL_SECONDS
+        ]
+        for key in old:
+            del self._looks[key]
