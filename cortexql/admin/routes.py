@@ -47,6 +47,7 @@ routes = [
     Route("/logout", sessions.logout, methods=["POST"]),
     Route("/theme", sessions.choose_theme, methods=["POST"]),
     _get("/", home.show),
+    _get("/newest", home.show_newest),
     _get("/figures.json", home.show_figures),
     _get("/health", home.show_health),
     _post("/health", home.examine),

@@ -99,3 +99,18 @@ async def test_a_list_of_jobs_shows_a_new_one_and_its_end_by_itself(
     await expect(page.locator('[data-connected="yes"]')).to_have_count(1)
     await run_job(resources, world.alpha, executor)
     await expect(page.locator("#jobs .state")).to_have_text("success")
+
+
+@pytest.mark.parts
+async def test_the_charts_of_home_outlive_a_live_update(
+    url: str, world: World, resources: Resources, executor: Executor, page: Page
+) -> None:
+    await give_password(resources, "read@alpha")
+    await run_job(resources, world.alpha, executor)
+    await enter(page, url, "read@alpha")
+    await expect(page.locator("#charts canvas")).to_have_count(2)
+    await expect(page.locator('[data-connected="yes"]')).to_have_count(1)
+    await submit(resources, world.alpha)
+    await expect(page.locator("#newest .state").first).to_have_text("waiting")
+    await expect(page.locator("#charts canvas")).to_have_count(2)
+    await expect(page.locator("#charts")).to_be_visible()

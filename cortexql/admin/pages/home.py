@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from starlette.responses import JSONResponse, Response
 
-from cortexql.admin.pages.job_rows import read_rows
+from cortexql.admin.pages.job_rows import JobRow, read_rows
 from cortexql.admin.visit import Visit
 from cortexql.models import Definition, JobStatus, Neuron, NeuronType
 from cortexql.principal import Permission, system
@@ -41,8 +41,7 @@ async def show(visit: Visit) -> Response:
         position = await log.own_position(tx)
         alone = visit.principal.is_superadmin and await bootstrap.is_alone(tx)
         counts = await _counts(tx)
-        newest = await jobs.list_page(tx, JobFilter(), PageRequest(first=_NEWEST))
-        rows = await read_rows(tx, newest.rows)
+        rows = await _newest(tx)
         budgets = await _near_their_end(tx)
         names = {
             row.id: row.name
@@ -61,6 +60,13 @@ async def show(visit: Visit) -> Response:
         newer=newer,
         parts=await _parts(visit),
     )
+
+
+async def show_newest(visit: Visit) -> Response:
+    """Show the newest jobs alone."""
+    async with visit.open() as tx:
+        rows = await _newest(tx)
+    return visit.page("home/_newest.html", rows=rows)
 
 
 async def show_figures(visit: Visit) -> Response:
@@ -112,6 +118,11 @@ async def _counts(tx: Transaction) -> dict[str, int]:
 
 def _seconds(span: timedelta | None) -> float | None:
     return round(span.total_seconds(), 3) if span else None
+
+
+async def _newest(tx: Transaction) -> list[JobRow]:
+    newest = await jobs.list_page(tx, JobFilter(), PageRequest(first=_NEWEST))
+    return await read_rows(tx, newest.rows)
 
 
 async def _near_their_end(tx: Transaction) -> Sequence[Usage]:
