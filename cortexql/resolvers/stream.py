@@ -68,9 +68,9 @@ class StreamApp:
                 await cast("AsyncGenerator[str, None]", response.body_iterator).aclose()
 
     async def _respond(self, request: Request) -> Response:
-        given = await _read(request)
         context = Context(self._resources, request, await caller_of(self._resources, request))
         context.principal  # noqa: B018 raises where there is none
+        given = await _read(request)
         context.last_event_id = request.headers.get("last-event-id") or None
         results = await schema.subscribe(
             given["query"], given.get("variables"), context, operation_name=given.get("operationName")
