@@ -176,7 +176,12 @@ async def crawl_routes(
 
 
 def foreign_values(path: str, foreign: Foreign) -> list[str]:
-    table = {"/api/job": "job", "/admin/jobs": "job", "/admin/neurons": "neuron"}
+    table = {
+        "/api/job": "job",
+        "/admin/jobs": "job",
+        "/admin/neurons": "neuron",
+        "/admin/observables": "observable",
+    }
     found = [foreign.rows[rows] for prefix, rows in table.items() if path.startswith(prefix)]
     return [str(number) for number in found[0]] if found else foreign.names
 

@@ -111,7 +111,24 @@ EXPECTED: dict[str, frozenset[Role]] = {
     "POST /admin/setup": SUPERADMINS,
     "GET /admin/live": EVERYBODY,
     "GET /admin/jobs": EVERYBODY,
+    "GET /admin/jobs/export.csv": EVERYBODY,
+    "GET /admin/jobs/export.jsonl": EVERYBODY,
+    "POST /admin/jobs/cancel": SUBMITTERS,
+    "POST /admin/jobs/delete": SUBMITTERS,
+    "POST /admin/jobs/again": SUBMITTERS,
     "GET /admin/jobs/{id:int}": EVERYBODY,
+    "GET /admin/jobs/{id:int}/changes": EVERYBODY,
+    "GET /admin/observables": EVERYBODY,
+    "GET /admin/observables/{id:int}": EVERYBODY,
+    "GET /admin/network": SUPERADMINS,
+    "POST /admin/network/registry": SUPERADMINS,
+    "POST /admin/network/registry/remove": SUPERADMINS,
+    "POST /admin/network/authority": SUPERADMINS,
+    "POST /admin/network/authority/remove": SUPERADMINS,
+    "POST /admin/network/proxy": SUPERADMINS,
+    "POST /admin/network/test": SUPERADMINS,
+    "GET /admin/settings": SUPERADMINS,
+    "GET /admin/audit": ADMINS,
     "GET /admin/jobs/{id:int}/report.json": EVERYBODY,
     "POST /admin/jobs/{id:int}/cancel": SUBMITTERS,
     "POST /admin/jobs/{id:int}/delete": SUBMITTERS,
@@ -150,7 +167,11 @@ EXPECTED: dict[str, frozenset[Role]] = {
     "POST /admin/account/revoke": EVERYBODY,
 }
 # What lists nothing of another organization's, in Cortex's way: the crawler looks into it.
-EMPTY = {"GET /api/job/{id}/artifacts", "GET /api/organization/{organization}/user"}
+EMPTY = {
+    "GET /api/job/{id}/artifacts",
+    "GET /admin/jobs/{id:int}/changes",
+    "GET /api/organization/{organization}/user",
+}
 EMPTY |= {"POST /api/organization/{organization}/user/_search"}
 # What makes a request right enough to be refused for its caller alone.
 FIELDS: dict[str, dict[str, object]] = {
@@ -165,6 +186,8 @@ FORMS: dict[str, dict[str, str]] = {
     "POST /admin/users/{login}/password": {"password": "correct horse battery"},
     "POST /admin/users/{login}/status": {"status": "active"},
     "POST /admin/quotas": {"unit": "day", "neuron": "1", "limit": "9"},  # alpha's: the world begins with it
+    **{f"POST /admin/jobs/{what}": {"id": "1"} for what in ("cancel", "delete", "again")},
+    "POST /admin/network/authority/remove": {"id": "1"},
     "POST /admin/users/{login}": {"name": "Renamed", "roles": "read"},
 }
 
@@ -198,6 +221,7 @@ def address(name: str, world: World, job: Job) -> str:
         "/api/organization/{id}": "alpha",
         "/admin/jobs": job.id,
     }
+    by_prefix["/admin/observables"] = job.observable_id or 0
     by_prefix |= {"/api/organization": "Echo_1_0", "/admin/neurons": neuron.id, "/api/": neuron.worker_id}
     id_ = next((str(value) for prefix, value in by_prefix.items() if path.startswith(prefix)), "")
     given = {"id": id_, "id:int": id_, "login": TARGET, "organization": "alpha", "definition_id": "Echo_1_0"}
