@@ -1,6 +1,7 @@
 """Settings: environment variables with the prefix CORTEXQL_ (and a .env file), read once, frozen."""
 
 import contextlib
+import json
 import os
 import secrets as random
 from datetime import timedelta
@@ -47,6 +48,13 @@ def _with_scheme(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _from_json(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from error
+
+
 def _check_filter(text: str) -> str:
     LDAPFilter.from_string(text.replace("{dn}", "x").replace("{login}", "x"))
     return text
@@ -88,6 +96,9 @@ class GroupRule(BaseModel):
 def _default_data_dir() -> Path:
     root = os.geteuid() == 0
     return Path("/var/lib/cortexql") if root else Path.home() / ".local" / "share" / "cortexql"
+
+
+GroupRules = Annotated[tuple[GroupRule, ...], NoDecode, BeforeValidator(_from_json)]
 
 
 class Settings(BaseSettings):
@@ -208,7 +219,7 @@ class Settings(BaseSettings):
     auth_update_roles: bool = Field(
         True, description="whether a user gets the roles that its groups give, each time it signs in"
     )
-    auth_groups: tuple[GroupRule, ...] = Field(
+    auth_groups: GroupRules = Field(
         (), description="JSON: what groups of outside providers give: [{group, organization, roles}, …]"
     )
     session_idle: Duration = Field(timedelta(hours=1), description="a session unused so long ends")

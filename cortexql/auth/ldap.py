@@ -34,6 +34,21 @@ class LdapProvider:
         way = self._as_user if self._settings.ldap_user_dn else self._by_search
         return await self._servers.ask(await self._trust(), lambda directory: way(directory, login, password))
 
+    async def find(self, login: str) -> Identity | None:
+        """Return who has a login, without a password; None: nobody, or there is no service account to ask.
+
+        Raises:
+            DirectoryError: no server answers, or the service account is refused.
+        """
+        if self._settings.ldap_user_dn:
+            return None
+        return await self._servers.ask(await self._trust(), lambda directory: self._look_up(directory, login))
+
+    async def _look_up(self, directory: Directory, login: str) -> Identity | None:
+        await self._bind_service(directory)
+        found = await self._find(directory, login)
+        return await self._identify(directory, found) if found else None
+
     async def _as_user(self, directory: Directory, login: str, password: str) -> Identity | None:
         dn = self._settings.ldap_user_dn.replace("{login}", escaped_in_dn(login))
         if not await directory.bind(dn, password):

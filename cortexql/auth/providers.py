@@ -69,6 +69,21 @@ def password_providers(resources: Resources) -> tuple[PasswordProvider, ...]:
     return tuple(made[name] for name in resources.settings.auth_providers if name in made)
 
 
+async def look_up(resources: Resources, login: str) -> Identity:
+    """Return whom LDAP would vouch for by a login, with the groups, where it has a service account to be asked by.
+
+    Raises:
+        ProviderUnavailableError: no server answers.
+    """
+    found = None
+    if "ldap" in resources.settings.auth_providers and is_usable(login, login):
+        try:
+            found = await LdapProvider(resources.settings, partial(_trusted, resources)).find(login)
+        except DirectoryError as error:
+            raise ProviderUnavailableError from error
+    return found or Identity("preview", login)
+
+
 def is_usable(login: str, password: str) -> bool:
     """Say whether a directory may be asked about a login and a password.
 

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cortexql.auth.providers import look_up
 from cortexql.catalog.definition import ParsedItem, coerce
 from cortexql.cli.running import CommandError, with_resources
 from cortexql.cli.servers import DataDir
@@ -144,15 +145,20 @@ def renew_key(login: Login, data_dir: DataDir = None) -> None:
 def preview_user(
     login: Login,
     group: Annotated[
-        list[str] | None, typer.Option(help="A group that the provider would tell of; again for several.")
+        list[str] | None,
+        typer.Option(help="A group that the provider would tell of; again for several. None: LDAP is asked."),
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Say what a login would become if an outside provider vouched for it now; nothing is changed."""
-    identity = identities.Identity("preview", login, groups=frozenset(group or ()))
-    decided = _in_transaction(
-        lambda tx, resources: identities.preview(tx, identity, resources.settings), data_dir
-    )
+
+    async def work(resources: Resources) -> identities.Decision:
+        given = identities.Identity("preview", login, groups=frozenset(group or ()))
+        identity = given if group else await look_up(resources, login)
+        async with resources.transactions(_SHELL) as tx:
+            return await identities.preview(tx, identity, resources.settings)
+
+    decided = with_resources(work, data_dir)
     print(f"{decided.admission.value}: {decided.reason}")
 
 

@@ -28,7 +28,12 @@ def read_settings(**overrides: Any) -> Settings:
         settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        name = "CORTEXQL_" + str(first["loc"][0]).upper()
+        setting, *inside = [str(part) for part in first["loc"]]
+        name = (
+            f"CORTEXQL_{setting.upper()}: {'.'.join(inside)}"
+            if len(inside) > 1
+            else f"CORTEXQL_{setting.upper()}"
+        )
         raise CommandError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from error
     log.configure(settings.log_level)
     return settings

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import strawberry
 
+from cortexql.auth.providers import look_up
+from cortexql.principal import Permission
 from cortexql.schema import arguments
 from cortexql.schema.context import Info
 from cortexql.schema.identities import IdentityPreview
@@ -11,7 +13,11 @@ from cortexql.services import identities
 from cortexql.services.identities import Identity
 
 Groups = Annotated[
-    list[str], strawberry.argument(description="The groups that a provider would tell of, by name.")
+    list[str] | None,
+    strawberry.argument(
+        description="The groups that a provider would tell of, by name; null: as LDAP tells them, where it has a "
+        "service account."
+    ),
 ]
 
 
@@ -21,7 +27,12 @@ class IdentityQueries:
         description="What a login would become if an outside provider vouched for it now; nothing is changed. "
         "For superadmins."
     )
-    async def identity_preview(self, info: Info, login: arguments.Login, groups: Groups) -> IdentityPreview:
-        identity = Identity("preview", login, groups=frozenset(groups))
+    async def identity_preview(
+        self, info: Info, login: arguments.Login, groups: Groups = None
+    ) -> IdentityPreview:
+        resources = info.context.resources
+        info.context.principal.require(Permission.INSTANCE_MANAGE)
+        given = Identity("preview", login, groups=frozenset(groups or ()))
+        identity = await look_up(resources, login) if groups is None else given
         async with info.context.open() as tx:
-            return IdentityPreview.of(await identities.preview(tx, identity, info.context.resources.settings))
+            return IdentityPreview.of(await identities.preview(tx, identity, resources.settings))

@@ -66,8 +66,10 @@ async def note_sign_in(tx: Transaction, principal: Principal) -> None:
     )
 
 
-async def note_failed_sign_in(tx: Transaction, login: str, address: str) -> None:
-    """Write that a password did not do; of an unknown login only a fingerprint: people type passwords there."""
+async def note_failed_sign_in(
+    tx: Transaction, login: str, address: str, credential: str = "password"
+) -> None:
+    """Write that a credential did not do; of an unknown login only a fingerprint: people type passwords there."""
     known = None
     if text.is_storable(login):
         known = (await tx.session.scalars(select(User).where(User.login == login))).one_or_none()
@@ -75,7 +77,7 @@ async def note_failed_sign_in(tx: Transaction, login: str, address: str) -> None
     tx.session.add(
         Audit(
             organization_id=known.organization_id if known else None,
-            credential="password",
+            credential=credential,
             address=address,
             action=AuditAction.SIGN_IN_FAILED,
             subject_type="user",

@@ -85,6 +85,9 @@ class PasswordCheck:
                     principal = await provider.principal_of(login, password)
                 except ProviderUnavailableError as error:
                     principal, refusal = None, error
+                except UnauthenticatedError:
+                    await self._note_failure(login)
+                    raise
                 if principal is not None or provider is self.providers[-1]:
                     await self._count(attempt, login, principal)
             if principal is not None:
@@ -110,6 +113,10 @@ class PasswordCheck:
     async def _check(self, attempt: lockout.Attempt) -> None:
         async with self.transactions(AUTHENTICATION) as tx:
             await lockout.check(tx, attempt, self.settings)
+
+    async def _note_failure(self, login: str) -> None:
+        async with self.transactions(AUTHENTICATION) as tx:
+            await audit.note_failed_sign_in(tx, users.to_login(login), self.address)
 
     async def _count(self, attempt: lockout.Attempt, login: str, principal: Principal | None) -> None:
         async with self.transactions(AUTHENTICATION) as tx:

@@ -9,12 +9,12 @@ import pytest
 
 from cortexql.auth.directory import DirectoryError, escaped_in_dn
 from cortexql.auth.ldap import LdapProvider
-from cortexql.auth.providers import password_providers
+from cortexql.auth.providers import look_up, password_providers
 from cortexql.models import UserStatus
 from cortexql.outbound import Network
 from cortexql.principal import Role
 from cortexql.resources import Resources
-from cortexql.services import network, passwords, users
+from cortexql.services import identities, network, passwords, users
 from cortexql.services.credentials import PasswordCheck, ProviderUnavailableError
 from cortexql.settings import Settings
 from tests.auth.steps import sign_in, with_settings
@@ -175,6 +175,24 @@ def check_of(resources: Resources) -> PasswordCheck:
     return PasswordCheck(
         resources.transactions, resources.settings, "192.0.2.1", password_providers(resources)
     )
+
+
+async def test_a_preview_asks_the_directory_for_the_groups(
+    ldap: Callable[..., Resources], world: World
+) -> None:
+    async def preview(login: str, **changed: Any) -> str:
+        resources = ldap(**changed)
+        identity = await look_up(resources, login)
+        async with resources.transactions(world.superadmin) as tx:
+            return (await identities.preview(tx, identity, resources.settings)).reason
+
+    assert await preview("alice") == "alice is created in organization alpha with orgadmin, analyze"
+    for login in ("outsider", "nobody", "*", "\0"):
+        assert "is created" not in await preview(login)
+    # Bound as users only, the directory tells nothing without a password.
+    assert await preview("alice", ldap_bind_dn="", **AS_USER) == "AUTH_GROUPS names no group of alice"
+    with pytest.raises(ProviderUnavailableError):
+        await preview("alice", ldap_urls=("ldap://127.0.0.1:1",))
 
 
 async def test_a_locked_user_stays_out(ldap: Callable[..., Resources]) -> None:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
+from sqlalchemy import column, select
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -20,7 +21,7 @@ from starlette.routing import Route
 
 from cortexql.app import create_app
 from cortexql.auth.oidc import OidcError, OidcProvider
-from cortexql.models import UserStatus
+from cortexql.models import Audit, AuditAction, UserStatus
 from cortexql.outbound import Network
 from cortexql.principal import Role
 from cortexql.resources import Resources
@@ -220,6 +221,20 @@ async def test_a_token_that_says_something_else_is_refused(
     assert answer.status_code == 401
     assert "You are not signed in: " in answer.text
     assert not await is_in(browser)
+
+
+async def test_who_is_not_admitted_is_in_the_audit_log(
+    browser: httpx.AsyncClient, forger: Forger, resources: Resources
+) -> None:
+    state = await begin(browser, forger, preferred_username="read@beta")
+    assert (await finish(browser, state=state)).status_code == 401
+    async with resources.transactions(SHELL) as tx:
+        newest = (await tx.session.scalars(select(Audit).order_by(column("id").desc()).limit(1))).one()
+    assert (newest.action, newest.subject, newest.credential) == (
+        AuditAction.SIGN_IN_FAILED,
+        "read@beta",
+        "oidc",
+    )
 
 
 FORGERIES: dict[str, Callable[[Claims], str]] = {

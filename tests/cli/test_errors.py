@@ -57,6 +57,9 @@ def test_a_redis_that_is_away_is_told_at_once(settings: Settings) -> None:
     [
         ("DATABASE_URL", "mysql://x:hidden-password@y/z", "begins with postgresql://"),
         ("REDIS_URL", "http://:hidden-password@y", "begins with redis://"),
+        ("AUTH_PROVIDERS", "ldap", "needs CORTEXQL_LDAP_URLS"),
+        ("AUTH_GROUPS", "[{", "it is not JSON"),
+        ("AUTH_GROUPS", '[{"group": "soc"}]', "0.organization: Field required"),
         ("RUNNERS", "podman", "'docker' or 'process'"),
         ("RUNNERS", ",", "at least 1 item"),
         ("LEASE", "0s", "greater than or equal to 1 second"),

@@ -9,13 +9,15 @@ from starlette.responses import RedirectResponse, Response
 
 from cortexql.admin.pages import sessions
 from cortexql.auth import csrf, session
+from cortexql.auth.address import address_of
 from cortexql.auth.oidc import Flow, OidcError, OidcProvider, oidc_provider
 from cortexql.errors import UnauthenticatedError
-from cortexql.log import get_logger
+from cortexql.principal import Principal
 from cortexql.resources import Resources
-from cortexql.services import identities
+from cortexql.services import audit, identities, users
+from cortexql.services.credentials import AUTHENTICATION
+from cortexql.services.identities import Identity
 
-log = get_logger(__name__)
 _FLOW, _FLOW_SECONDS = "cortexql_oidc", 600
 _CALLBACK = "/admin/login/oidc/callback"
 
@@ -43,9 +45,7 @@ async def finish(request: Request) -> Response:
     after = kept.pop("next")
     try:
         signed_in = await _provider(resources).finish(Flow(**kept), dict(request.query_params))
-        principal = await identities.principal_of(
-            resources.transactions, signed_in.identity, resources.settings
-        )
+        principal = await _admitted(request, signed_in.identity)
     except (OidcError, UnauthenticatedError) as error:
         return _failed(request, error)
     response = RedirectResponse(sessions.own_path(after), status_code=303)
@@ -70,6 +70,17 @@ async def logout(request: Request) -> Response:
     response = RedirectResponse(url or "/admin/login", status_code=303)
     response.delete_cookie(sessions.OIDC_HINT, path="/admin", httponly=True, samesite="lax")
     return response
+
+
+async def _admitted(request: Request, identity: Identity) -> Principal:
+    resources: Resources = request.app.state.resources
+    try:
+        return await identities.principal_of(resources.transactions, identity, resources.settings)
+    except UnauthenticatedError:
+        login, address = users.to_login(identity.login), address_of(request)
+        async with resources.transactions(AUTHENTICATION) as tx:
+            await audit.note_failed_sign_in(tx, login, address, identity.provider)
+        raise
 
 
 def _provider(resources: Resources) -> OidcProvider:
