@@ -19,10 +19,11 @@ from cortexql.log import get_logger
 from cortexql.models import RunnerKind
 from cortexql.principal import system
 from cortexql.resources import Resources, open_resources
-from cortexql.runner import docker, process
+from cortexql.runner import docker, docker_engine, process
 from cortexql.runner.base import Runner
 from cortexql.services import definitions, doctor, images, retention, watching
 from cortexql.services.execution import Executor, sweep
+from cortexql.services.patient import Patient
 from cortexql.services.preparation import ExecutionContext
 from cortexql.settings import Settings
 
@@ -100,7 +101,7 @@ def open_runners(settings: Settings) -> dict[RunnerKind, OwnedRunner]:
     for kind in map(RunnerKind, settings.runners):
         if kind is RunnerKind.PROCESS:
             runners[kind] = process.ProcessRunner(settings.jobs_dir)
-        elif docker.is_available(settings.docker_host):
+        elif docker_engine.is_available(settings.docker_host):
             runners[kind] = docker.DockerRunner(
                 settings.docker_host, settings.jobs_dir, settings.docker_network
             )
@@ -120,8 +121,8 @@ def _watch_children() -> None:
 def _reap(settings: Settings) -> None:
     """Remove what dead workers of this host left running."""
     process.reap(settings.jobs_dir)
-    if RunnerKind.DOCKER in settings.runners and docker.is_available(settings.docker_host):
-        with closing(docker.connect(settings.docker_host)) as client:
+    if RunnerKind.DOCKER in settings.runners and docker_engine.is_available(settings.docker_host):
+        with closing(docker_engine.connect(settings.docker_host)) as client:
             docker.reap(client, settings.jobs_dir)
 
 
@@ -204,7 +205,7 @@ def _keep_images(context: ExecutionContext) -> list[Coroutine[Any, Any, None]]:
 
 
 async def _examine(resources: Resources) -> None:
-    patient = doctor.Patient(resources.settings, resources.transactions, resources.redis, resources.cipher)
+    patient = Patient(resources.settings, resources.transactions, resources.redis, resources.cipher)
     await doctor.record(resources.transactions, await doctor.examine(patient))
 
 

@@ -22,7 +22,7 @@ from cortexql.cli.running import CommandError, has_database, read_settings, with
 from cortexql.cli.servers import DataDir
 from cortexql.principal import system
 from cortexql.resources import Resources
-from cortexql.runner.docker import connect
+from cortexql.runner.docker_engine import connect
 from cortexql.runner.images import Credentials, Images
 from cortexql.services import network, registries
 from cortexql.settings import Settings

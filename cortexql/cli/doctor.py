@@ -13,8 +13,8 @@ from cortexql.events import Bus
 from cortexql.queue import Queue
 from cortexql.secrets import Cipher
 from cortexql.services import doctor, health
-from cortexql.services.doctor import Patient
 from cortexql.services.health import Component, Status
+from cortexql.services.patient import Patient
 from cortexql.transaction import Transactions, create_engine
 
 _SECONDS = 5

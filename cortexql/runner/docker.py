@@ -7,7 +7,6 @@ Entry point, command, work folder and user are the image's own, as published wor
 
 import asyncio
 import math
-import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,15 +19,14 @@ from tarfile import TarError
 from typing import Any, TypeVar
 
 import requests
-from docker.api.client import APIClient
 from docker.errors import APIError, DockerException, NotFound
 from docker.types.containers import Ulimit
-from docker.utils.utils import kwargs_from_env
 
 from cortexql.log import get_logger
 from cortexql.runner import owners
 from cortexql.runner.archive import OversizeError, pack, unpack
 from cortexql.runner.base import Ending, EngineGoneError, Limits, Outcome, RunnerError, RunSpec
+from cortexql.runner.docker_engine import MAX_CONNECTIONS, connect
 from cortexql.runner.docker_stream import AttachedStream
 from cortexql.runner.images import Images
 from cortexql.runner.workspace import CACERTS, OUTPUT_FILE, OutputError, Workspace, read_output
@@ -43,8 +41,6 @@ _CACERTS_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "
 _FIRST_SIGNAL, _LAST_SIGNAL = 129, 192  # 128 + the signal's number, as shells have it
 _SIGKILL = 137
 _CALL_THREADS = 32
-_WAIT_THREADS = 1024
-_PROBE_SECONDS = 5
 # A wait is asked anew so often: a connection that died without a word would else be waited on for ever, and what the
 # container wrote is looked at in between.
 _WAIT_SECONDS = 5
@@ -83,7 +79,7 @@ class DockerRunner:
         self.images = Images(lambda: self._client)
         # Two pools: where waits for containers' ends hold all of theirs, `destroy` still gets through.
         self._calls = ThreadPoolExecutor(_CALL_THREADS, "docker-call")
-        self._waits = ThreadPoolExecutor(_WAIT_THREADS, "docker-wait")
+        self._waits = ThreadPoolExecutor(MAX_CONNECTIONS, "docker-wait")
 
     async def prepare(self, spec: RunSpec) -> DockerRun:
         """Lay out the job folder and copy it into a new container."""
@@ -286,53 +282,6 @@ class DockerRunner:
             run.removed = True
             # The last: `reap` takes a container without a job folder for one that was left behind.
             run.workspace.remove()
-
-
-class _Client(APIClient):
-    """The SDK's client, on the way to the engine that it was given: requests would let variables overrule it.
-
-    With REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE set, the engine's own authority would count for nothing.
-    """
-
-    def merge_environment_settings(
-        self,
-        url: str,  # noqa: ARG002
-        proxies: Any,  # noqa: ARG002
-        stream: bool | None,  # noqa: FBT001
-        verify: Any,
-        cert: Any,
-    ) -> dict[str, Any]:
-        """Return a request's settings, as requests asks for them: the client's own where it has none."""
-        return {
-            "proxies": {},
-            "stream": self.stream if stream is None else stream,
-            "verify": self.verify if verify is None else verify,
-            "cert": self.cert if cert is None else cert,
-        }
-
-
-def connect(url: str, timeout: float = 60) -> Any:
-    """Return a client of the SDK's low level, for many threads. An empty URL means as DOCKER_HOST says.
-
-    Raises:
-        DockerException: there is no engine.
-    """
-    environment = {**os.environ, "DOCKER_HOST": url} if url else dict(os.environ)
-    options: Callable[..., dict[str, Any]] = kwargs_from_env  # the SDK has no types
-    make: Callable[..., Any] = _Client
-    try:
-        return make(version="auto", timeout=timeout, max_pool_size=_WAIT_THREADS, **options(environment))
-    except ValueError as error:
-        raise DockerException(f"{url!r} is no URL of an engine: {error}") from error
-
-
-def is_available(url: str) -> bool:
-    """Say whether a Docker engine answers there. Blocking, for seconds at most."""
-    try:
-        connect(url, _PROBE_SECONDS).close()
-    except (DockerException, OSError):
-        return False
-    return True
 
 
 def reap(client: Any, jobs_dir: Path) -> int:

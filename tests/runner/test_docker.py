@@ -16,7 +16,8 @@ import pytest
 
 from cortexql.runner import docker
 from cortexql.runner.base import Ending, EngineGoneError, Limits, RunnerError, RunSpec
-from cortexql.runner.docker import DockerRunner, connect, is_available, reap
+from cortexql.runner.docker import DockerRunner, reap
+from cortexql.runner.docker_engine import connect, is_available
 from cortexql.runner.images import digest_of
 from cortexql.runner.report import Failure, judge
 from tests.parts.authorities import make_authority

@@ -20,9 +20,9 @@ from cortexql.principal import Principal, Role
 from cortexql.resources import Resources
 from cortexql.secrets import Cipher
 from cortexql.services import doctor, health, network, registries, workers
-from cortexql.services.doctor import Patient
 from cortexql.services.health import Component, Status
 from cortexql.services.network import ProxySetting
+from cortexql.services.patient import Patient
 from cortexql.services.registries import RegistrySetting
 from cortexql.transaction import Transactions, create_engine
 from tests.conftest import World

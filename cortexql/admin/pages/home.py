@@ -22,6 +22,7 @@ from cortexql.services import (
 )
 from cortexql.services.jobs import JobFilter
 from cortexql.services.page import MAX_SIZE, PageRequest
+from cortexql.services.patient import Patient
 from cortexql.services.statistics import Interval, JobKey
 from cortexql.services.usage import Usage
 from cortexql.transaction import Transaction
@@ -96,7 +97,7 @@ async def examine(visit: Visit) -> Response:
     """Try every part now, as `cortexql doctor` does, and show what was found."""
     visit.principal.require(Permission.INSTANCE_MANAGE)
     resources = visit.resources
-    patient = doctor.Patient(resources.settings, resources.transactions, resources.redis, resources.cipher)
+    patient = Patient(resources.settings, resources.transactions, resources.redis, resources.cipher)
     parts = await doctor.examine(patient)
     await doctor.record(resources.transactions, parts)
     return visit.page("home/health.html", partial="home/_health.html", parts=parts)

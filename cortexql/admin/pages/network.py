@@ -9,6 +9,7 @@ from cortexql.models import Organization
 from cortexql.principal import Permission
 from cortexql.services import doctor, network, registries
 from cortexql.services.network import ProxySetting
+from cortexql.services.patient import Patient
 from cortexql.services.registries import RegistrySetting
 from cortexql.services.rows import by_id
 
@@ -85,7 +86,7 @@ async def test(visit: Visit) -> Response:
     part, resources = visit.given("part"), visit.resources
     if part not in _PARTS:
         raise InvalidInputError(f"there is no part {part} to test", field=("part",))
-    patient = doctor.Patient(resources.settings, resources.transactions, resources.redis, resources.cipher)
+    patient = Patient(resources.settings, resources.transactions, resources.redis, resources.cipher)
     found = await doctor.examine(patient, only=(part,))
     return visit.page("network/tested.html", partial="network/_tested.html", found=found)
 
