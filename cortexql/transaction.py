@@ -36,6 +36,7 @@ from cortexql.queue import Queue
 CONFIDENTIAL: tuple[type[SQLModel], ...] = (
     models.Attachment,
     models.Observable,
+    models.Sighting,
     models.Job,
     models.JobEvent,
     models.Report,

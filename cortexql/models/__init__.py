@@ -4,7 +4,7 @@ from cortexql.models.attachment import Attachment, AttachmentChunk
 from cortexql.models.audit import Audit, AuditAction
 from cortexql.models.definition import CatalogRefresh, Definition, ItemType, NeuronType
 from cortexql.models.image import Image, ImagePolicy
-from cortexql.models.job import Job, JobEvent, JobStage, JobStatus, Observable, Priority, RunnerKind
+from cortexql.models.job import Job, JobEvent, JobStage, JobStatus, Observable, Priority, RunnerKind, Sighting
 from cortexql.models.network import Authority, Proxy, Registry
 from cortexql.models.neuron import Neuron, SharedConfig
 from cortexql.models.organization import Organization, OrganizationStatus
@@ -53,6 +53,7 @@ __all__ = [
     "ServerKind",
     "Session",
     "SharedConfig",
+    "Sighting",
     "SignInCount",
     "User",
     "UserStatus",

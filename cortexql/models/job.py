@@ -74,6 +74,23 @@ class Observable(SQLModel, table=True):
     attachment_id: int | None = columns.optional_reference("attachment.id")
     first_seen: datetime = columns.created_now()
     last_seen: datetime = columns.created_now()
+    # Whether somebody has flagged it as an indicator of compromise.
+    ioc: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
+
+
+class Sighting(SQLModel, table=True):
+    """An observable that somebody has seen in the own network, and not only in a sandbox: when and where."""
+
+    __table_args__ = (Index("sighting_newest", "observable_id", "at", "id"),)
+
+    id: int = columns.primary_key()
+    organization_id: int = columns.reference("organization.id")
+    observable_id: int = columns.reference("observable.id", index=False)
+    at: datetime = columns.created_now()
+    place: str = columns.text(256)
+    note: str = Field(default="")
+    created_by: str = columns.text(128)
+    created_at: datetime = columns.created_now()
 
 
 class Job(SQLModel, table=True):

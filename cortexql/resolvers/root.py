@@ -30,6 +30,7 @@ from cortexql.resolvers.neurons import NeuronMutations, NeuronQueries
 from cortexql.resolvers.nodes import NodeQueries
 from cortexql.resolvers.organizations import OrganizationMutations, OrganizationQueries
 from cortexql.resolvers.servers import ServerMutations
+from cortexql.resolvers.sightings import SightingMutations
 from cortexql.resolvers.statistics import StatisticsQueries
 from cortexql.resolvers.subscriptions import Subscription
 from cortexql.schema.neurons import Analyzer, Responder
@@ -60,7 +61,9 @@ class Query(
 
 
 @strawberry.type(description="What can be done.")
-class Mutation(JobMutations, OrganizationMutations, NeuronMutations, NetworkMutations, ServerMutations):
+class Mutation(
+    JobMutations, OrganizationMutations, NeuronMutations, NetworkMutations, ServerMutations, SightingMutations
+):
     pass
 
 

@@ -103,6 +103,10 @@ class ObservableFilter:
     search: str | None = strawberry.field(default=None, description="With this text in the value.")
     verdict: list[Level] | None = strawberry.field(default=None, description="With any of these verdicts.")
     since: datetime | None = strawberry.field(default=None, description="Seen at or after.")
+    ioc: bool | None = strawberry.field(
+        default=None, description="Flagged as an indicator of compromise, or not."
+    )
+    sighted: bool | None = strawberry.field(default=None, description="Seen in the own network, or not.")
 
 
 def to_job_filter(given: JobFilter | None) -> jobs.JobFilter:
@@ -158,6 +162,8 @@ def to_observable_filter(given: ObservableFilter | None) -> observables.Observab
         search=given.search,
         verdicts=given.verdict,
         since=given.since,
+        ioc=given.ioc,
+        sighted=given.sighted,
     )
 
 

@@ -24,12 +24,35 @@ AnalyzerName = Annotated[
 ]
 
 
+@strawberry.type(description="That an observable was seen in the own network, and not only in a sandbox.")
+class Sighting:
+    id: strawberry.ID = strawberry.field(description="Its global id.")
+    at: datetime = strawberry.field(description="When it was seen.")
+    place: str = strawberry.field(description="Where: a host, a mailbox, a sensor.")
+    note: str = strawberry.field(description="What else there is to say.")
+    created_by: str = strawberry.field(description="Whose word it is.")
+    created_at: datetime = strawberry.field(description="When that was said.")
+
+    @classmethod
+    def of(cls, row: models.Sighting) -> "Sighting":
+        """Convert a row."""
+        return cls(
+            id=strawberry.ID(encode("Sighting", row.id)),
+            at=row.at,
+            place=row.place,
+            note=row.note,
+            created_by=row.created_by,
+            created_at=row.created_at,
+        )
+
+
 @strawberry.type(description="A distinct value or file that the organization has submitted.")
 class Observable(Node):
     data_type: str = strawberry.field(description="Its data type.")
     data: str | None = strawberry.field(description="Its value; null for a file.")
     first_seen: datetime = strawberry.field(description="When it was submitted first.")
     last_seen: datetime = strawberry.field(description="When it was submitted last.")
+    ioc: bool = strawberry.field(description="Whether somebody has flagged it as an indicator of compromise.")
     number: strawberry.Private[int]
     attachment_number: strawberry.Private[int | None]
 
@@ -42,6 +65,7 @@ class Observable(Node):
             data=row.data,
             first_seen=row.first_seen,
             last_seen=row.last_seen,
+            ioc=row.ioc,
             number=row.id,
             attachment_number=row.attachment_id,
         )
@@ -54,6 +78,10 @@ class Observable(Node):
     async def verdict(self, info: Info) -> Level | None:
         latest = await info.context.loaders.latest.load(self.number)
         return observables.verdict_of([report.level for report in latest or ()])
+
+    @strawberry.field(description="Where it was seen in the own network, the newest 100 first.")
+    async def sightings(self, info: Info) -> list[Sighting]:
+        return [Sighting.of(row) for row in await info.context.loaders.sightings.load(self.number) or ()]
 
     @strawberry.field(description="The latest report of each analyzer that has looked at it.")
     async def latest_reports(self, info: Info) -> list[Report]:

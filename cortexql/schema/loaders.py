@@ -23,6 +23,7 @@ from cortexql.services import (
     reports,
     scheduling,
     sessions,
+    sightings,
     usage,
     users,
     workers,
@@ -70,6 +71,7 @@ class Loaders:
         self.report_of_job = self._of(_reports_of_jobs)
         self.output = self._of(reports.outputs)
         self.artifacts = self._of(_artifacts)
+        self.sightings = self._of(sightings.of_observables)
         self.latest = self._of(reports.latest)
         self.previous = self._of(reports.previous)
         self.changes = DataLoader(load_fn=self._changes, cache=False)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ScalarSelect, Select, func, select
+from sqlalchemy import ScalarSelect, Select, exists, func, select
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from cortexql.errors import NotFoundError
-from cortexql.models import Level, Observable, Report
+from cortexql.models import Level, Observable, Report, Sighting
 from cortexql.principal import Permission
 from cortexql.services import page
 from cortexql.services.deadline import deadline
@@ -36,6 +36,8 @@ class ObservableFilter:
     search: str | None = None
     verdicts: Sequence[Level] | None = None
     since: datetime | None = None
+    ioc: bool | None = None
+    sighted: bool | None = None
 
 
 def digest(data: str) -> str:
@@ -113,6 +115,11 @@ def _select(wanted: ObservableFilter) -> Select[tuple[Observable]]:
         query = query.where(Observable.data.icontains(wanted.search, autoescape=True))
     if wanted.since is not None:
         query = query.where(Observable.last_seen >= wanted.since)
+    if wanted.ioc is not None:
+        query = query.where(Observable.ioc.is_(wanted.ioc))
+    if wanted.sighted is not None:
+        seen = exists().where(Sighting.observable_id == Observable.id)
+        query = query.where(seen if wanted.sighted else ~seen)
     if wanted.verdicts is not None:
         query = query.where(_worst_level().in_(wanted.verdicts))
     return query

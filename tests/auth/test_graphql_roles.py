@@ -61,6 +61,7 @@ def queries(world: World, job: Job) -> dict[str, Case]:
 def mutations(world: World, job: Job) -> dict[str, Case]:
     job_id, neuron_id = {"id": encode("Job", job.id)}, {"id": encode("Analyzer", world.alpha.neuron.id)}
     organization, registry = {"organization": "alpha"}, {"host": "registry.example"}
+    observable = {"id": encode("Observable", job.observable_id or 0)}
     new_user = {"login": "new@alpha", "name": "New", "roles": ["READ"], **organization}
     authority = {"name": "own", "certificates": make_authority().pem, **organization}
     proxy = {"http": "http://proxy.example:3128", "noProxy": "", **organization}
@@ -69,6 +70,9 @@ def mutations(world: World, job: Job) -> dict[str, Case]:
         "runAnalyzer": (SUBMITTERS, {"analyzer": "Echo_1_0", "observable": OBSERVABLE}),
         "analyze": (SUBMITTERS, {"observables": [OBSERVABLE], "analyzers": ["Echo_1_0"]}),
         "runResponder": (SUBMITTERS, {"responder": "none", "dataType": "thehive:case", "data": {}}),
+        "flagObservable": (SUBMITTERS, observable | {"ioc": True}),
+        "sightObservable": (SUBMITTERS, observable | {"place": "mail gateway", "at": None, "note": ""}),
+        "removeSighting": (SUBMITTERS, {"id": encode("Sighting", 1)}),
         "cancelJob": (SUBMITTERS, job_id),
         "deleteJob": (SUBMITTERS, job_id),
         "createOrganization": (SUPERADMINS, {"name": "gamma", "description": ""}),
@@ -102,6 +106,7 @@ def mutations(world: World, job: Job) -> dict[str, Case]:
 REMOVED = {
     "removeAuthority": ("Authority", "authority"),
     "unwatchServer": ("WatchedServer", "watched_server"),
+    "removeSighting": ("Sighting", "sighting"),
 }
 # What nobody can be told to have done here: a responder that is not enabled, an image that a process has not.
 UNDOABLE = {"runResponder": "NOT_FOUND", "pullImage": "NEURON_UNAVAILABLE"}

@@ -11,7 +11,7 @@ from cortexql.principal import Principal, Role, system
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
 from cortexql.runner.report import ParsedArtifact, ParsedReport
-from cortexql.services import neurons, organizations, reports, sessions, submission
+from cortexql.services import neurons, organizations, reports, sessions, sightings, submission
 from cortexql.services.preparation import ExecutionContext
 from cortexql.services.sessions import Browser
 from cortexql.services.submission import JobRequest, ObservableRequest, Submission
@@ -102,6 +102,7 @@ async def fill(resources: Resources, tenant: Tenant) -> None:
         assert done.job is not None
         parsed = ParsedReport({"full": {}}, (), (ParsedArtifact("ip", "1", None, None, "", (), 2, None),), ())
         await reports.store(tx, done.job, parsed, None, max_file_bytes=1)
+        await sightings.sight(tx, done.job.observable_id or 0, sightings.NewSighting("mail gateway"))
         tx.session.add(SharedConfig(organization_id=organization_id, base_config="Echo"))
         browser = Browser("192.0.2.1", "Firefox")
         await sessions.begin(resources.transactions, tx.principal, browser, resources.settings)
