@@ -21,6 +21,7 @@ _NOTICES = {
     "disabled": "It is disabled. Its jobs and reports stay.",
     "created": "Created.",
     "removed": "Removed.",
+    "pulling": "A worker pulls the image now.",
     "lifted": "The limit is lifted.",
     "password": "The password is changed.",
 }

@@ -1,6 +1,7 @@
 """Administration in the console: secrets go in and never out, keys are shown once, refusals stay by the form."""
 
 import re
+from datetime import timedelta
 
 import httpx
 
@@ -165,3 +166,24 @@ async def test_keys_are_created_revoked_and_refused_on_the_account_page(
         assert (await client.post("/admin/account/revoke", data={"name": "robot"})).status_code == 303
         shown = (await client.get("/admin/account")).text
         assert ("robot" in shown, "default" in shown, key in shown) == (False, True, False)
+
+
+async def test_a_neuron_is_limited_tried_and_found_by_what_it_takes(
+    url: str, world: World, resources: Resources
+) -> None:
+    address = f"/admin/neurons/{world.alpha.neuron.id}"
+    async with signed_in(url, resources, "orgadmin@alpha") as client:
+        limits = {"name": "Echo_1_0", "job_timeout": "90s", "freshness": "1h", "max_concurrent_jobs": "3"}
+        assert (await client.post(address, data=limits)).status_code == 303
+        stored = await read_neuron(resources, world, world.alpha.neuron.id)
+        assert (stored.job_timeout, stored.freshness) == (timedelta(seconds=90), timedelta(hours=1))
+        assert stored.max_concurrent_jobs == 3
+        wrong = await client.post(address, data=limits | {"freshness": "soon"})
+        assert (wrong.status_code, "is not a duration" in wrong.text) == (400, True)
+        tried = await client.post(f"{address}/run", data={"data_type": "domain", "data": "a[.]example"})
+        assert tried.status_code == 303
+        assert "a.example" in (await client.get(tried.headers["location"])).text
+        refused = await client.post(f"{address}/run", data={"data_type": "no-such", "data": "x"})
+        assert (refused.status_code, "takes" in refused.text) == (400, True)
+        for query, found in (("data_type=ip", True), ("data_type=nothing", False), ("search=ECHO", True)):
+            assert (address in (await client.get(f"/admin/neurons?{query}")).text) is found, query

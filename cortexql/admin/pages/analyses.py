@@ -17,6 +17,7 @@ from cortexql.services.submission import FILE, JobRequest, ObservableRequest, Su
 from cortexql.transaction import Transaction
 
 _MAX_LINES = 1000
+_MAX_NAMED = 200
 _DEFAULT_LEVEL = "2"
 # What the guess may give, and what an analyst may mean instead.
 _TYPES = (
@@ -89,7 +90,15 @@ async def submit(visit: Visit) -> Response:
         return await _form(visit, result=result, status=200 if result.job_ids else 422)
     if len(result.job_ids) == 1:
         return visit.to(f"/jobs/{result.job_ids[0]}")
-    return visit.to("/jobs", ids=",".join(map(str, result.job_ids)))
+    return visit.to("/jobs", **_those(visit, result))
+
+
+def _those(visit: Visit, result: _Result) -> dict[str, str]:
+    """Return the filter of the list that shows a form's jobs; an address does not hold thousands of numbers."""
+    if len(result.job_ids) <= _MAX_NAMED:
+        return {"ids": ",".join(map(str, result.job_ids))}
+    label = visit.given("label")
+    return {"label": label} if label else {"created_by": visit.principal.login}
 
 
 async def _submit(visit: Visit) -> _Result:
@@ -214,5 +223,6 @@ async def _form(
         pasted=visit.given("observables") or visit.asked("data") or "",
         is_preview=False,
         result=result,
+        those=_those(visit, result) if result else {},
         error=error,
     )

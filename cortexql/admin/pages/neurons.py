@@ -1,15 +1,21 @@
 """Enabled analyzers and responders: list, configure, upgrade, disable."""
 
+from datetime import timedelta
+from typing import Any
+
 from starlette.responses import Response
 
+from cortexql import duration, guess
 from cortexql.admin import configuring
 from cortexql.admin.pages.owners import organization_names
-from cortexql.admin.visit import Visit
-from cortexql.errors import CortexError
-from cortexql.models import Neuron, NeuronType
+from cortexql.admin.visit import Visit, to_int
+from cortexql.errors import CortexError, InvalidInputError
+from cortexql.models import Definition, Image, Neuron, NeuronType
 from cortexql.principal import Permission
-from cortexql.services import configuration, definitions, neurons, organizations, usage
+from cortexql.services import configuration, definitions, images, neurons, organizations, submission, usage
 from cortexql.services.page import MAX_SIZE, PageRequest
+from cortexql.services.submission import JobRequest, ObservableRequest
+from cortexql.transaction import Transaction
 
 
 async def list_neurons(visit: Visit) -> Response:
@@ -22,8 +28,15 @@ async def list_neurons(visit: Visit) -> Response:
             found = await neurons.of_organizations(tx, [owner.id], kind, PageRequest(first=MAX_SIZE))
             rows += found[owner.id].rows
         newer = await definitions.newer(tx, [row.definition_pk for row in rows])
+    filters = {name: value for name in ("search", "data_type") if (value := visit.asked(name))}
     listed = [(row, neurons.data_types(row), newer.get(row.definition_pk)) for row in rows]
-    return visit.page("neurons/list.html", rows=listed, owner=owner.name, owners=owners)
+    return visit.page(
+        "neurons/list.html",
+        rows=[one for one in listed if _fits(one[0], one[1], filters)],
+        filters=filters,
+        owner=owner.name,
+        owners=owners,
+    )
 
 
 async def show(visit: Visit) -> Response:
@@ -43,12 +56,42 @@ async def update(visit: Visit) -> Response:
             configuration=configuring.read(items, visit.form, unset=True),
             clear_secrets=configuring.cleared(items, visit.form),
             data_types=types if types != neurons.data_types(neuron) else None,
+            **_limits(visit),
         )
         async with visit.open() as tx:
             await neurons.update(tx, neuron.id, change, visit.resources.cipher)
     except CortexError as error:
         return await _form(visit, error)
     return visit.to(f"/neurons/{neuron.id}", done="saved")
+
+
+async def test_run(visit: Visit) -> Response:
+    """Run it once on what was filled in, past every fresh report, and show the job."""
+    observable = ObservableRequest(visit.given("data_type"), data=guess.refang(visit.given("data")))
+    try:
+        async with visit.open() as tx:
+            request = JobRequest([observable], [_id(visit)], max_age=timedelta(0), label="test run")
+            done = await submission.submit_one(tx, request, visit.resources.settings)
+    except CortexError as error:
+        return await _form(visit, error)
+    return visit.to(f"/jobs/{done.job.id}") if done.job else visit.to("/jobs")
+
+
+async def pull(visit: Visit) -> Response:
+    """Have a worker pull the image now."""
+    visit.principal.require(Permission.NEURON_MANAGE)
+    async with visit.open() as tx:
+        neuron = await neurons.get(tx, _id(visit))
+        await images.request_pull(tx, neuron.definition, visit.resources.cipher)
+    return visit.to(f"/neurons/{neuron.id}", done="pulling")
+
+
+async def show_image(visit: Visit) -> Response:
+    """Show how its image stands."""
+    async with visit.open() as tx:
+        neuron = await neurons.get(tx, _id(visit))
+        image = await _image(visit, tx, neuron)
+    return visit.page("neurons/_image.html", neuron=neuron, image=image)
 
 
 async def upgrade(visit: Visit) -> Response:
@@ -69,8 +112,55 @@ async def disable(visit: Visit) -> Response:
     return visit.to("/neurons", done="disabled")
 
 
+def _limits(visit: Visit) -> dict[str, Any]:
+    """Return the times and the limit that were filled in; blank ones stay as they are.
+
+    Raises:
+        InvalidInputError: one is no duration.
+    """
+    given: dict[str, Any] = {}
+    for name in ("job_timeout", "freshness"):
+        if text := visit.given(name):
+            try:
+                given[name] = duration.parse(text)
+            except ValueError as error:
+                raise InvalidInputError(str(error), field=(name,)) from error
+    if text := visit.given("max_concurrent_jobs"):
+        given["max_concurrent_jobs"] = to_int(text, "max_concurrent_jobs")
+    return given
+
+
+def _fits(neuron: Neuron, takes: list[str], filters: dict[str, str]) -> bool:
+    named = f"{neuron.name} {neuron.definition.name} {neuron.definition.description}".lower()
+    return filters.get("search", "").lower() in named and filters.get("data_type") in (None, *takes)
+
+
+async def _image(visit: Visit, tx: Transaction, neuron: Neuron) -> tuple[str, Image | None] | None:
+    found = await images.by_definition(tx, [neuron.definition_pk], visit.resources.cipher)
+    return found.get(neuron.definition_pk)
+
+
+def _changed_items(old: Definition, new: Definition | None) -> list[tuple[str, str]]:
+    """Return what a newer version asks for otherwise: (name, how)."""
+    if new is None:
+        return []
+    before = {item.name: item for item in configuration.own_items(old)}
+    after = {item.name: item for item in configuration.own_items(new)}
+    told = [
+        (name, "new, and needed" if item.required and item.default is None else "new")
+        for name, item in after.items()
+        if name not in before
+    ]
+    told += [(name, "gone, its value is dropped") for name in before if name not in after]
+    return told + [(name, "changed") for name in before if name in after and before[name] != after[name]]
+
+
 def _id(visit: Visit) -> int:
     return int(visit.request.path_params["id"])
+
+
+def _to_text(span: timedelta | None) -> str:
+    return duration.to_iso(span).removeprefix("PT").lower() if span else ""
 
 
 async def _form(visit: Visit, error: CortexError | None = None) -> Response:
@@ -78,6 +168,7 @@ async def _form(visit: Visit, error: CortexError | None = None) -> Response:
         neuron = await neurons.get(tx, _id(visit))
         (whole,) = await neurons.configured(tx, [neuron])
         newer = await definitions.newer(tx, [neuron.definition_pk])
+        image = await _image(visit, tx, neuron)
         usages = (await usage.of_neurons(tx, [neuron])).get(neuron.id, [])
     items = (
         configuration.all_items(neuron.definition) if visit.principal.may(Permission.NEURON_MANAGE) else ()
@@ -91,6 +182,10 @@ async def _form(visit: Visit, error: CortexError | None = None) -> Response:
         newer=newer.get(neuron.definition_pk),
         data_types=neurons.data_types(neuron),
         usages=usages,
+        image=image,
+        changed_items=_changed_items(neuron.definition, newer.get(neuron.definition_pk)),
+        own=neuron.organization_id == visit.principal.organization_id,
+        times={name: _to_text(getattr(neuron, name)) for name in ("job_timeout", "freshness")},
         fields=configuring.fields(items, neuron.configuration, secrets_set, visit.form, error),
         error=error.message if error else "",
     )
