@@ -47,6 +47,7 @@ check: $(VENV)/.tested
 	$(BIN)/lint-imports
 	$(BIN)/djlint --check --quiet cortexql
 	$(BIN)/cortexql schema | diff cortexql/schema/schema.graphql -
+	$(BIN)/python -m tests.graphql.breaking
 
 bench: $(VENV)/.tested
 	$(BIN)/python -m bench $(ARGS)

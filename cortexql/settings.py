@@ -153,6 +153,7 @@ class Settings(BaseSettings):
     )
     login_failures: int = Field(10, gt=0, description="failed sign-ins before a login has to wait")
     login_lockout: Duration = Field(timedelta(minutes=15), description="how long it has to wait")
+    introspection: bool = Field(True, description="whether the GraphQL schema may be read over the API")
     basic_auth: bool = Field(True, description="whether login and password do on every request")
     ldap_urls: DirectoryUrls = Field((), description="ldaps://… and ldap://…, asked in this order")
     ldap_start_tls: bool = Field(

@@ -9,6 +9,7 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLError,
     InlineFragmentNode,
+    NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     SelectionSetNode,
 )
@@ -36,6 +37,17 @@ class FieldsLimiter(SchemaExtension):
             raise GraphQLError(
                 f"the query has more than {MAX_FIELDS} fields with its fragments, or fragments without end"
             )
+
+
+class IntrospectionSwitch(SchemaExtension):
+    """Refuse what reads the schema, where the instance's settings say so: before the cache of validations."""
+
+    def on_validate(self) -> Iterator[None]:
+        """Add graphql-core's rule: it finds the fields wherever they stand, and under whatever alias."""
+        resources = getattr(self.execution_context.context, "resources", None)
+        if resources is not None and not resources.settings.introspection:
+            self.execution_context.validation_rules += (NoSchemaIntrospectionCustomRule,)
+        yield
 
 
 def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:

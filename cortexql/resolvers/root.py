@@ -22,9 +22,10 @@ from strawberry.types.execution import PreExecutionError
 from cortexql.errors import CortexError, ErrorCode
 from cortexql.log import get_logger
 from cortexql.resolvers.audit import AuditQueries
+from cortexql.resolvers.cost import CostLimiter
 from cortexql.resolvers.identities import IdentityQueries
 from cortexql.resolvers.jobs import JobMutations, JobQueries
-from cortexql.resolvers.limits import FieldsLimiter
+from cortexql.resolvers.limits import FieldsLimiter, IntrospectionSwitch
 from cortexql.resolvers.network import NetworkMutations, NetworkQueries
 from cortexql.resolvers.neurons import NeuronMutations, NeuronQueries
 from cortexql.resolvers.nodes import NodeQueries
@@ -112,8 +113,10 @@ def _build() -> Schema:
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[
             lambda: ParserCache(maxsize=_CACHED_DOCUMENTS),
+            IntrospectionSwitch,
             lambda: ValidationCache(maxsize=_CACHED_DOCUMENTS),
             FieldsLimiter,
+            CostLimiter,
             lambda: QueryDepthLimiter(max_depth=MAX_DEPTH),
             lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
             lambda: MaxAliasesLimiter(max_alias_count=MAX_ALIASES),
