@@ -34,15 +34,24 @@
     button.classList.add("copied");
     setTimeout(() => button.classList.remove("copied"), 1200);
   });
+  // Times are told in UTC; the browser knows the reader's own.
+  const localize = (root) => {
+    for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
+      time.dataset.local = "";
+      time.title = `${new Date(time.dateTime).toLocaleString()} (${time.title})`;
+    }
+  };
   let kept = new Set();
   document.addEventListener("htmx:beforeSwap", () => {
     kept = new Set([...document.querySelectorAll('form[data-choice] input[name="id"]:checked')].map((box) => box.value));
   });
-  document.addEventListener("htmx:load", () => {
+  document.addEventListener("htmx:load", (event) => {
+    localize(event.detail.elt);
     for (const form of forms()) {
       for (const box of boxes(form)) if (kept.has(box.value)) box.checked = true;
       show(form);
     }
   });
   forms().forEach(show);
+  localize(document);
 })();
