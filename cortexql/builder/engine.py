@@ -1,6 +1,6 @@
 """A Docker engine that builds images and pushes them. Blocking."""
 
-from collections import deque
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -15,6 +15,10 @@ FINGERPRINT_LABEL = "cortexql.fingerprint"
 # A step that says nothing for so long hangs.
 _SILENCE_SECONDS = 1800
 _LAST_LINES = 10
+_LAST_CHARACTERS = 10_000
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# What the engine itself says between a step's lines.
+_ENGINES = ("Step ", " ---> ", "Removing intermediate container ")
 
 
 class Engine:
@@ -64,7 +68,7 @@ class Engine:
                         raise BuildError(f"the image could not be pushed: {event['error']}")
 
     def _follow_build(self, recipe: Recipe, revision: str | None, context: Any, *, afresh: bool) -> None:
-        lines: deque[str] = deque(maxlen=_LAST_LINES)
+        said = ""
         for event in self._client.build(
             fileobj=context,
             custom_context=True,
@@ -78,9 +82,10 @@ class Engine:
             timeout=_SILENCE_SECONDS,
             decode=True,
         ):
-            lines.extend(line for line in str(event.get("stream") or "").splitlines() if line.strip())
+            # A line may come in pieces.
+            said = (said + str(event.get("stream") or ""))[-_LAST_CHARACTERS:]
             if "error" in event:
-                raise BuildError("\n".join([str(event["error"]), *lines]))
+                raise BuildError("\n".join([str(event["error"]), *_last_lines(said)]))
 
     def _remove_nameless(self, image: str) -> None:
         """Remove an image that lost its last name; what a container still needs is refused."""
@@ -94,6 +99,13 @@ class Engine:
             found: dict[str, Any] = self._client.inspect_image(reference)
             return found
         return None
+
+
+def _last_lines(said: str) -> list[str]:
+    """Return what a build's programs said last, fit for a terminal."""
+    lines = [line for line in _COLOUR.sub("", said).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(_ENGINES)][-_LAST_LINES:]
+    return ["".join(c if c.isprintable() else "\ufffd" for c in line) for line in told]
 
 
 def _labels(recipe: Recipe, revision: str | None) -> dict[str, str]:

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import pip
 import pytest
 from docker.errors import ImageNotFound
 from sqlalchemy import text
@@ -99,10 +101,8 @@ def cleaned(engine: DockerEngine) -> Iterator[None]:
     for image in engine.client.images.list():
         for tag in set(image.tags) - before:
             engine.client.images.remove(tag)
-    dangling = engine.client.images.list(filters={"dangling": True})
-    for image in dangling:
-        engine.client.images.remove(image.id)
-    assert dangling == []
+    # What a build that failed had made.
+    engine.client.images.prune()
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -153,14 +153,54 @@ def test_a_folder_is_built_whole_then_what_changed_and_its_images_run(repository
     (repository.echo / "__pycache__/echo.pyc").touch()
     (own / ".dockerignore").write_text("# none of these\nmore.txt\n")
     assert repository.build()[0][-1] == "1 built, 2 unchanged, 0 failed"
+    assert repository.engine.client.images.list(filters={"dangling": True}) == []
     (own / "more.txt").write_text("even more")
     assert repository.build()[0] == ["0 built, 3 unchanged, 0 failed"]
+
+
+def test_requirements_are_installed_for_every_user(repository: Repository, tmp_path: Path) -> None:
+    make_base_with_pip(repository.engine, tmp_path / "context")
+    (repository.echo / "echo-two.json").unlink()
+    (repository.echo / "requirements.txt").write_text("tiny==1\n")
+    options = ["--base", "localhost/with-pip", "--build-arg", "PIP_FIND_LINKS=/wheels"]
+    options += ["--build-arg", "PIP_NO_INDEX=1", "--build-arg", "PIP_BREAK_SYSTEM_PACKAGES=1"]
+    assert repository.build(*options)[0][-1] == "1 built, 0 unchanged, 0 failed"
+    said = repository.engine.client.containers.run(
+        "localhost/echo:1",
+        ["-c", "import tiny; print(tiny.__file__)"],
+        entrypoint="python",
+        user="1000",
+        remove=True,
+    )
+    assert said.endswith(b"/tiny.py\n")
+    (repository.echo / "requirements.txt").write_text("tiny==2\n")
+    lines, _ = repository.build(*options, code=1)
+    assert "No matching distribution found for tiny==2" in "\n".join(lines)
+
+
+def make_base_with_pip(engine: DockerEngine, folder: Path) -> None:
+    """Add this environment's pip to the base, and a wheel of a module `tiny`."""
+    shutil.copytree(Path(pip.__file__).parent, folder / "pip", ignore=shutil.ignore_patterns("__pycache__"))
+    about = "tiny-1.dist-info"
+    with zipfile.ZipFile(folder / "tiny-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tiny.py", "")
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    (folder / "start").write_text('#!/bin/sh\nexec python3 -m pip "$@"\n')
+    (folder / "start").chmod(0o755)
+    packages = "/usr/local/lib/python3.11/dist-packages"
+    (folder / "Dockerfile").write_text(
+        f"FROM {BASE}\nCOPY pip {packages}/pip\nCOPY start /usr/local/bin/pip\nCOPY *.whl /wheels/\n"
+    )
+    engine.client.images.build(path=str(folder), tag="localhost/with-pip", rm=True)
 
 
 async def test_what_cannot_be_built_is_told_and_keeps_its_last_entry(repository: Repository) -> None:
     repository.build()
     repository.define("Echo", "Echo", "Echo.json", description="changed")
-    (repository.echo / "Dockerfile").write_text(f"FROM {BASE}\nRUN echo the reason; exit 3\n")
+    noise = "echo the reason >&2; printf 'a\\033]0;title\\n'; exit 3"
+    (repository.echo / "Dockerfile").write_text(f"FROM {BASE}\nRUN {noise}\n")
     repository.define("Broken", "Broken", "Broken.json")
     (repository.folder / "analyzers/Broken/bad.json").write_text("{")
     outside = repository.folder.parent / "outside"
@@ -179,8 +219,12 @@ async def test_what_cannot_be_built_is_told_and_keeps_its_last_entry(repository:
     assert "failed analyzers/Broken/bad.json: it is not JSON" in errors
     assert "failed analyzers/Linked/Echo.json: it, its folder or its Dockerfile is a symbolic link" in errors
     assert "failed analyzers/Good/Good.json: another definition makes the image localhost/good:1" in errors
-    assert "failed localhost/echo:1: The command '/bin/sh -c echo the reason; exit 3'" in errors
-    assert "\n    the reason" in errors
+    assert f"failed localhost/echo:1: The command '/bin/sh -c {noise}'" in errors
+    assert ("\n    the reason\n" in errors, "a\ufffd]0;title" in errors, "\033" in errors) == (
+        True,
+        True,
+        False,
+    )
     catalogue = repository.catalogue()
     assert list(catalogue) == ["good", "Echo", "Echo.Two"]
     assert catalogue["Echo"]["description"] != "changed"
