@@ -106,12 +106,13 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(
-    "login", ["alice", "nobody", "gone", "CORP\\", "*", "alice)(cn=*", "OTHER\\alice", f"@{DOMAIN}", "\0"]
-)
-async def test_nothing_but_the_password_comes_in(domain: Ways, login: str) -> None:
-    answers = await asyncio.gather(*[sign_in(domain(), login, password) for password in WRONG])
-    assert set(answers) == {"UNAUTHENTICATED"}
+LOGINS = ["alice", "nobody", "gone", "CORP\\", "*", "alice)(cn=*", "OTHER\\alice", f"@{DOMAIN}", "\0"]
+
+
+async def test_nothing_but_the_password_comes_in(domain: Ways) -> None:
+    for login in LOGINS:
+        answers = await asyncio.gather(*[sign_in(domain(), login, password) for password in WRONG])
+        assert set(answers) == {"UNAUTHENTICATED"}, login
 
 
 async def test_who_is_disabled_of_another_domain_or_in_no_group_stays_out(domain: Ways) -> None:

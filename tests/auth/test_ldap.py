@@ -145,12 +145,12 @@ LOGINS = [
 ]
 
 
-@pytest.mark.parametrize("login", LOGINS)
-async def test_nothing_but_the_password_comes_in(ldap: Callable[..., Resources], login: str) -> None:
-    for way in (SEARCH, {"ldap_bind_dn": "", **AS_USER}):
-        resources = ldap(auth_providers=("ldap",), **way)
+@pytest.mark.parametrize("way", [SEARCH, {"ldap_bind_dn": "", **AS_USER}], ids=["search", "as user"])
+async def test_nothing_but_the_password_comes_in(ldap: Callable[..., Resources], way: dict[str, Any]) -> None:
+    resources = ldap(auth_providers=("ldap",), **way)
+    for login in LOGINS:
         answers = await asyncio.gather(*[sign_in(resources, login, password) for password in WRONG])
-        assert set(answers) == {"UNAUTHENTICATED"}
+        assert set(answers) == {"UNAUTHENTICATED"}, login
 
 
 async def test_an_ambiguous_login_is_nobodys(ldap: Callable[..., Resources]) -> None:
