@@ -63,7 +63,7 @@ async def open_resources(settings: Settings, *, patient: bool = True) -> AsyncIt
             bus=bus,
             queue=wakes,
             transactions=transactions,
-            cipher=Cipher(settings.key),
+            cipher=Cipher(settings.key, settings.old_keys),
             feed=Feed(transactions, bus),
             job_reader=JobReader(transactions),
         )

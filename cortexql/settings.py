@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     secret_key: SecretStr = Field(
         SecretStr(""), description="signs sessions, encrypts stored secrets; made on first start"
     )
+    old_secret_keys: SecretStr = Field(
+        SecretStr(""), description="comma-separated: what SECRET_KEY was before; they decrypt and verify only"
+    )
     admin_login: str = Field("admin", description="the first superadmin; read only while there is no user")
     admin_password: SecretStr = Field(SecretStr(""), description="its password; made and printed once")
     admin_api_key: SecretStr = Field(SecretStr(""), description="its API key; none unless given")
@@ -275,6 +278,12 @@ class Settings(BaseSettings):
     def key(self) -> str:
         """Return SECRET_KEY, or the one kept in DATA_DIR, which is made on first use with mode 0600."""
         return self.secret_key.get_secret_value() or _kept_key(self.data_dir)
+
+    @property
+    def old_keys(self) -> tuple[str, ...]:
+        """Return what SECRET_KEY was before, the oldest first."""
+        given = self.old_secret_keys.get_secret_value()
+        return tuple(key.strip() for key in given.split(",") if key.strip())
 
     def catalogues(self, kind: Literal["analyzer", "responder"]) -> tuple[str, ...]:
         """Return the catalogue sources of one kind."""

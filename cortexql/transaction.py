@@ -66,6 +66,7 @@ AUDITED: tuple[type[SQLModel], ...] = (
     models.Registry,
     models.Authority,
     models.Proxy,
+    models.WatchedServer,
     models.CatalogRefresh,
     models.Job,
 )

@@ -25,3 +25,14 @@ def test_a_tampered_secret_is_lost() -> None:
     stored = cipher.encrypt("hunter2")
     with pytest.raises(SecretLostError):
         cipher.decrypt(stored[:-10] + ("A" if stored[-10] != "A" else "B") + stored[-9:])
+
+
+def test_an_old_key_decrypts_only_and_what_it_wrote_is_renewed() -> None:
+    rotated, stored = Cipher("new", ["older", "old"]), Cipher("old").encrypt("hunter2")
+    assert rotated.decrypt(stored) == "hunter2"
+    renewed = rotated.renew(stored)
+    assert Cipher("new").decrypt(renewed) == "hunter2"
+    assert rotated.renew(renewed) == renewed
+    assert rotated.encrypt("x").startswith(f"{Cipher('new').key_id}:")
+    with pytest.raises(SecretLostError):
+        Cipher("new", ["older"]).renew(stored)

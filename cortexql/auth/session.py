@@ -75,4 +75,4 @@ def _read(settings: Settings, cookie: str) -> str:
 
 
 def _signer(settings: Settings) -> Signer:
-    return Signer(settings.key, salt="cortexql.session")
+    return Signer([*settings.old_keys, settings.key], salt="cortexql.session")

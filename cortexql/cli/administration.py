@@ -15,6 +15,7 @@ from cortexql.cli.servers import DataDir
 from cortexql.models import OrganizationStatus, UserStatus
 from cortexql.principal import Role, system
 from cortexql.resources import Resources
+from cortexql.secrets import SecretLostError
 from cortexql.services import (
     api_keys,
     configuration,
@@ -24,6 +25,7 @@ from cortexql.services import (
     organizations,
     page,
     passwords,
+    rotation,
     users,
 )
 from cortexql.transaction import Transaction
@@ -43,6 +45,16 @@ def register(app: typer.Typer) -> None:
     app.add_typer(user_app, name="user")
     app.add_typer(catalog_app, name="catalog")
     app.command()(enable)
+    app.command()(rotate)
+
+
+def rotate(data_dir: DataDir = None) -> None:
+    """Encrypt all stored secrets with the present SECRET_KEY; OLD_SECRET_KEYS names the ones before."""
+    try:
+        changed = _in_transaction(lambda tx, resources: rotation.rotate(tx, resources.cipher), data_dir)
+    except SecretLostError as error:
+        raise CommandError(f"{error}: name it in CORTEXQL_OLD_SECRET_KEYS") from error
+    print(f"encrypted {changed} secrets anew; restart web servers and workers before an old key goes")
 
 
 @organization_app.command("create")

@@ -42,7 +42,9 @@ async def _examine(data_dir: Path | None) -> list[Component]:
     redis = Redis.from_url(settings.redis_url, socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS)
     transactions = Transactions(engine, Queue(cast("ArqRedis", redis)), Bus(redis))
     try:
-        return await doctor.examine(Patient(settings, transactions, redis, Cipher(settings.key)))
+        return await doctor.examine(
+            Patient(settings, transactions, redis, Cipher(settings.key, settings.old_keys))
+        )
     finally:
         await redis.aclose()
         await engine.dispose()

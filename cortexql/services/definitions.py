@@ -176,7 +176,7 @@ async def _refresh_from(
     *,
     record: CatalogRefresh | None = None,
 ) -> Refresh:
-    cipher = Cipher(settings.key)
+    cipher = Cipher(settings.key, settings.old_keys)
     async with transactions(_REFRESH) as tx:
         outside = await network.of(tx, cipher)
     listings = await read_sources(settings, only, outside)
