@@ -87,6 +87,8 @@ def _lifespan(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextM
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with open_resources(settings) as resources:
             app.state.resources = resources
+            # Set before the server stops: streams end then, which it would wait for.
+            app.state.stopping = asyncio.Event()
             renewal = Renewal(resources)
             app.state.graphql = GraphQLApp(resources, renewal)
             app.state.stream = StreamApp(resources, renewal)

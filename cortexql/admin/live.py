@@ -63,10 +63,13 @@ async def _batches(visit: Visit, after: int) -> AsyncIterator[list[Happening]]:
     end = clock() + _LONGEST_SECONDS
     happenings = visit.resources.feed.follow(visit.principal, after)
     coming: asyncio.Future[list[Happening]] | None = None
+    stopping = asyncio.ensure_future(visit.request.app.state.stopping.wait())
     try:
-        while clock() < end:
+        while clock() < end and not stopping.done():
             coming = coming or asyncio.ensure_future(anext(happenings))
-            await asyncio.wait({coming}, timeout=_SILENCE_SECONDS)
+            await asyncio.wait(
+                {coming, stopping}, timeout=_SILENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
             if not coming.done():
                 yield []
                 continue
@@ -75,6 +78,7 @@ async def _batches(visit: Visit, after: int) -> AsyncIterator[list[Happening]]:
                 yield batch
                 await asyncio.sleep(_PAUSE_SECONDS)
     finally:
+        stopping.cancel()
         if coming is not None:
             coming.cancel()
             await asyncio.wait({coming})

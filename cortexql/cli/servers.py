@@ -73,7 +73,7 @@ def web(
         return
 
     async def main() -> None:
-        async with _prepared(settings), _web_server(settings, host, port) as url:
+        async with _prepared(settings), web_server(settings, host, port) as url:
             print(f"CortexQL is ready at {url}", flush=True)
             await until_stopped()
 
@@ -108,7 +108,7 @@ async def instance(settings: Settings, host: str, port: int, workers: int) -> As
     async with (
         _servers(settings) as connected,
         _prepared(connected) as password,
-        _web_server(connected, host, port) as url,
+        web_server(connected, host, port) as url,
         _worker_processes(connected, workers),
     ):
         yield Instance(connected, url, password)
@@ -154,9 +154,11 @@ async def _prepared(settings: Settings) -> AsyncIterator[str | None]:
 
 
 @asynccontextmanager
-async def _web_server(settings: Settings, host: str, port: int) -> AsyncIterator[str]:
+async def web_server(settings: Settings, host: str, port: int) -> AsyncIterator[str]:
+    """Serve requests until the block ends; yield the address."""
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=host,
         port=port,
         log_config=None,
@@ -179,6 +181,8 @@ async def _web_server(settings: Settings, host: str, port: int) -> AsyncIterator
         actual = server.servers[0].sockets[0].getsockname()[1]
         yield f"{_scheme(settings)}://{f'[{host}]' if ':' in host else host}:{actual}"
     finally:
+        if server.started:
+            app.state.stopping.set()
         server.should_exit = True
         with contextlib.suppress(SystemExit):
             await serving

@@ -3,16 +3,19 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
 from playwright.async_api import Page, expect
 
+from cortexql.cli.servers import web_server
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.services import submission
 from cortexql.services.execution import Executor
 from cortexql.services.submission import JobRequest, ObservableRequest
+from cortexql.settings import Settings
 from tests.admin.test_accessibility import enter
 from tests.admin.test_console import give_password, run_job, signed_in
 from tests.conftest import Tenant, World
@@ -58,6 +61,28 @@ async def test_a_jobs_hints_end_with_it_and_go_on_where_they_were_lost(
         assert int(resumed[-1][1]) > int(seen)
         asked = [hint async for hint in hints(client, f"{path}&after={seen}")]
         assert asked[-1] == resumed[-1]
+
+
+async def test_a_server_that_stops_ends_its_streams_instead_of_waiting_for_them(
+    settings: Settings, world: World, resources: Resources
+) -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def watch(client: httpx.AsyncClient, watching: asyncio.Event) -> None:
+        async for hint in hints(client, "/admin/live"):
+            seen.append(hint)
+            watching.set()
+
+    watching = asyncio.Event()
+    async with AsyncExitStack() as server:
+        own_url = await server.enter_async_context(web_server(settings, "127.0.0.1", 0))
+        async with signed_in(own_url, resources, "read@alpha") as client:
+            task = asyncio.create_task(watch(client, watching))
+            await watching.wait()
+            await server.aclose()
+            # A stream that is cut off has no end, and raises.
+            await task
+    assert [name for name, _ in seen] == ["changed"]
 
 
 async def test_the_figures_of_home_are_those_of_the_own_jobs(
