@@ -48,6 +48,7 @@ check: $(VENV)/.tested
 	$(BIN)/djlint --check --quiet cortexql
 	$(BIN)/cortexql schema | diff cortexql/schema/schema.graphql -
 	$(BIN)/python -m tests.graphql.breaking
+	$(BIN)/python -m tests.graphql.reference | diff docs/graphql.md -
 
 bench: $(VENV)/.tested
 	$(BIN)/python -m bench $(ARGS)
