@@ -27,7 +27,7 @@ from cortexql.resolvers.asgi import GraphQLApp
 from cortexql.resolvers.renewal import Renewal
 from cortexql.resolvers.stream import StreamApp
 from cortexql.resources import Resources, open_resources
-from cortexql.rest import audit
+from cortexql.rest import audit, exports
 from cortexql.rest.files import download
 from cortexql.rest.routes import routes as cortex_routes
 from cortexql.settings import Settings
@@ -74,6 +74,7 @@ def routes() -> list[Route | Mount | WebSocketRoute]:
         Route("/graphql/stream", _LateApp("stream"), methods=None),
         Route("/files/{sha256}", download, methods=["GET"]),
         Route("/audit.jsonl", audit.export, methods=["GET"]),
+        Route("/observables.{form}", exports.export, methods=["GET"]),
         *cortex_routes(),
         Route("/healthz", _alive, methods=["GET"]),
         Route("/readyz", _ready, methods=["GET"]),

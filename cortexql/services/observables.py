@@ -96,7 +96,7 @@ async def list_page(
     """Page through observables, last seen first."""
     tx.principal.require(Permission.READ)
     async with deadline(tx):
-        return await page.read(tx, _select(wanted), _NEWEST, request)
+        return await page.read(tx, select_observables(wanted), _NEWEST, request)
 
 
 def verdict_of(levels: Sequence[Level | None]) -> Level | None:
@@ -105,7 +105,8 @@ def verdict_of(levels: Sequence[Level | None]) -> Level | None:
     return max((level for level in levels if level is not None), key=order.index, default=None)
 
 
-def _select(wanted: ObservableFilter) -> Select[tuple[Observable]]:
+def select_observables(wanted: ObservableFilter) -> Select[tuple[Observable]]:
+    """Return the query of what a filter selects."""
     query = select(Observable)
     if wanted.data_types is not None:
         query = query.where(Observable.data_type.in_(wanted.data_types))

@@ -66,6 +66,7 @@ def neurons_of_the_shim() -> Iterator[tuple[str, frozenset[Role]]]:
 EXPECTED: dict[str, frozenset[Role]] = {
     "GET /files/{sha256}": EVERYBODY,
     "GET /audit.jsonl": ADMINS,
+    "GET /observables.{form}": EVERYBODY,
     "GET /modules": EVERYBODY,
     "POST /query": SUBMITTERS,
     "GET /api/alert": EVERYBODY,
