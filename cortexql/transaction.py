@@ -68,6 +68,7 @@ AUDITED: tuple[type[SQLModel], ...] = (
     models.Proxy,
     models.WatchedServer,
     models.CatalogRefresh,
+    models.WatchedServer,
     models.Job,
 )
 _PRINCIPAL = "principal"

@@ -110,4 +110,5 @@ def _output(run: FakeRun) -> dict[str, object]:
     if message := _parameter(run, "fail"):
         return {"success": False, "errorMessage": message, "input": dict(run.spec.input)}
     full = _parameter(run, "output") or {"data": run.spec.input.get("data")}
-    return {"success": True, "full": full, "summary": {"taxonomies": _parameter(run, "taxonomies") or []}}
+    taxonomies = _parameter(run, "taxonomies")
+    return {"success": True, "full": full, **({"summary": {"taxonomies": taxonomies}} if taxonomies else {})}
