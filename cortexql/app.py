@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cortexql.admin.errors import show_unexpected
 from cortexql.admin.routes import admin
 from cortexql.auth.x509 import ForwardedMiddleware
 from cortexql.errors import CortexError, TooLargeError
@@ -192,6 +193,8 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:
     log.error("http.unexpected", path=request.url.path, exc_info=error)
+    if request.url.path.startswith("/admin/"):
+        return show_unexpected(request, structlog.contextvars.get_contextvars().get("request_id", ""))
     return JSONResponse(_error_body("INTERNAL", "internal error"), 500)
 
 

@@ -22,6 +22,11 @@ async def show_http_error(request: Request, error: Exception) -> Response:
     return _show(request, error.status_code, error.detail)
 
 
+def show_unexpected(request: Request, request_id: str) -> Response:
+    """Show that something is wrong here, and by which id the log tells of it."""
+    return _show(request, 500, f"Something went wrong here. The log tells more of request {request_id}.")
+
+
 def _show(request: Request, status: int, message: str) -> Response:
     if not is_fragment(request):
         return render(request, "errors/page.html", status, message=message, code=status)

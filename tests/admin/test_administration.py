@@ -127,6 +127,12 @@ async def test_organizations_are_for_superadmins(url: str, world: World, resourc
         assert "gamma" in (await client.get("/admin/organizations")).text
         again = await client.post("/admin/organizations", data={"name": "gamma"})
         assert (again.status_code, "organization gamma exists already" in again.text) == (409, True)
+        limits = {"description": "fourth", "max_concurrent_jobs": "2", "freshness": "5m"}
+        assert (await client.post("/admin/organizations/gamma", data=limits)).status_code == 303
+        page = (await client.get("/admin/organizations")).text
+        assert ("fourth" in page, "2 jobs at a time, reports fresh for 5 min" in page) == (True, True)
+        wrong = await client.post("/admin/organizations/gamma", data={"freshness": "soon"})
+        assert (wrong.status_code, "is not a duration" in wrong.text) == (400, True)
         assert (await client.post("/admin/organizations/alpha", data={"status": "locked"})).status_code == 303
     async with httpx.AsyncClient(base_url=url, headers=world.alpha.headers(Role.ORGADMIN)) as client:
         assert (await client.get("/admin/")).status_code == 303

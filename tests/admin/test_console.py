@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from cortexql.models import UserStatus
 from cortexql.principal import Role
@@ -233,3 +234,23 @@ async def test_observables_and_a_file_are_submitted_and_what_nobody_takes_is_tol
         assert "No chosen analyzer takes no-such-type." in answer.text
         answer = await client.post("/admin/analyses", data={"observables": " "})
         assert (answer.status_code, "paste an observable" in answer.text) == (400, True)
+
+
+async def test_a_fault_of_ours_is_a_page_to_a_browser_and_a_notice_to_htmx(
+    url: str, world: World, resources: Resources
+) -> None:
+    async def execute(statement: str) -> None:
+        async with resources.engine.begin() as connection:
+            await connection.execute(text(statement))
+
+    async with signed_in(url, resources, "read@alpha") as client:
+        await execute("ALTER TABLE quota RENAME TO quota_away")
+        try:
+            page = await client.get("/admin/quotas")
+            notice = await client.get("/admin/quotas", headers={"HX-Request": "true"})
+        finally:
+            await execute("ALTER TABLE quota_away RENAME TO quota")
+    for answer, is_page in ((page, True), (notice, False)):
+        assert (answer.status_code, "<html" in answer.text) == (500, is_page)
+        assert ("Something went wrong here" in answer.text, "quota_away" in answer.text) == (True, False)
+    assert notice.headers["hx-retarget"] == "#notices"

@@ -1,8 +1,11 @@
-"""Organizations: list, create, lock."""
+"""Organizations: list, create, change, lock."""
+
+from datetime import timedelta
 
 from starlette.responses import Response
 
-from cortexql.admin.visit import Visit
+from cortexql import duration
+from cortexql.admin.visit import Visit, to_int
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import OrganizationStatus
 from cortexql.principal import Permission
@@ -27,14 +30,27 @@ async def create(visit: Visit) -> Response:
 
 
 async def update(visit: Visit) -> Response:
-    """Change the description, or lock and unlock."""
-    change = organizations.OrganizationChange(
-        description=visit.given("description") if "description" in visit.form else None,
-        status=_status(visit.given("status")),
-    )
-    async with visit.open() as tx:
-        await organizations.update(tx, visit.request.path_params["name"], change)
+    """Change description and limits, or lock and unlock; blank limits stay as they are."""
+    limit = visit.given("max_concurrent_jobs")
+    try:
+        change = organizations.OrganizationChange(
+            description=visit.given("description") if "description" in visit.form else None,
+            status=_status(visit.given("status")),
+            freshness=_freshness(visit.given("freshness")),
+            max_concurrent_jobs=to_int(limit, "max_concurrent_jobs") if limit else None,
+        )
+        async with visit.open() as tx:
+            await organizations.update(tx, visit.request.path_params["name"], change)
+    except CortexError as error:
+        return await _list(visit, error)
     return visit.to("/organizations", done="saved")
+
+
+def _freshness(given: str) -> timedelta | None:
+    try:
+        return duration.parse(given) if given else None
+    except ValueError as error:
+        raise InvalidInputError(str(error), field=("freshness",)) from error
 
 
 def _status(given: str) -> OrganizationStatus | None:

@@ -30,10 +30,19 @@
   document.addEventListener("click", async (event) => {
     const button = event.target.closest?.("[data-copy]");
     if (!button) return;
-    await navigator.clipboard.writeText(button.dataset.copy);
+    if (navigator.clipboard) await navigator.clipboard.writeText(button.dataset.copy);
+    else copyWithoutTls(button.dataset.copy);
     button.classList.add("copied");
     setTimeout(() => button.classList.remove("copied"), 1200);
   });
+  // Browsers give the clipboard to https and localhost alone.
+  const copyWithoutTls = (text) => {
+    const field = document.body.appendChild(document.createElement("textarea"));
+    field.value = text;
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  };
   // Times are told in UTC; the browser knows the reader's own.
   const localize = (root) => {
     for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
