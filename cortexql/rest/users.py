@@ -61,20 +61,19 @@ async def create(call: Call) -> Response:
 
 
 async def update(call: Call) -> Response:
-    """Change a user: admins all of it, everyone the own name."""
+    """Change a user: admins all of it, superadmins the organization, everyone the own name."""
     fields, login = call.fields, call.path("id")
     if "password" in fields or "key" in fields:
         raise ForbiddenError("You must use dedicated API (setPassword, setKey) to update credentials")
     if "login" in fields:
         raise InvalidInputError("a login cannot be changed")
-    change = users.UserChange(fields.string("name"), _roles(fields), _status(fields))
+    change = users.UserChange(
+        fields.string("name"), _roles(fields), _status(fields), fields.string("organization")
+    )
     async with call.open() as tx:
         user = await _get(tx, login)
         if user.id == call.principal.user_id and any(name in fields for name in _NOT_OWN):
             raise ForbiddenError("You are not permitted to change user settings")
-        (whole,) = await details.of_users(tx, [user])
-        if fields.string("organization") not in (None, whole.organization):
-            raise InvalidInputError("a user cannot be moved to another organization")
         (whole,) = await details.of_users(tx, [await users.update(tx, login, change)])
     return JSONResponse(views.user(whole))
 

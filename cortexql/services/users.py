@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import update as update_rows
 
 from cortexql.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
-from cortexql.models import Organization, Session, User, UserStatus
+from cortexql.models import ApiKey, Organization, OrganizationStatus, Session, User, UserStatus
 from cortexql.principal import Permission, Role
 from cortexql.services import organizations, page, text
 from cortexql.transaction import Transaction
@@ -28,11 +29,12 @@ class NewUser:
 
 @dataclass(frozen=True, slots=True)
 class UserChange:
-    """What to change; None leaves as it is."""
+    """What to change; None leaves as it is. `organization`: where a superadmin moves the user to."""
 
     name: str | None = None
     roles: frozenset[Role] | None = None
     status: UserStatus | None = None
+    organization: str | None = None
 
 
 async def create(tx: Transaction, new: NewUser) -> User:
@@ -69,16 +71,21 @@ async def update(tx: Transaction, login: str, change: UserChange) -> User:
     """Change a user: admins everything, everyone the own name.
 
     Raises:
-        ForbiddenError: another's name, a role that the caller may not give, or the own roles or status.
+        ForbiddenError: another's name, a role that the caller may not give, or the own roles, status or organization.
+        NotFoundError: there is no such organization.
     """
     user = await get_managed(tx, login)
     own = user.id == tx.principal.user_id
-    if own and (change.status is not None or change.roles is not None):
-        raise ForbiddenError("nobody changes the own roles or status")
-    if change.roles is not None:
-        organization = await organizations.get(tx, await _organization_name(tx, user))
-        _check_roles(tx, change.roles, organization.name)
-        user.roles = _sorted(change.roles)
+    present = await _organization_name(tx, user)
+    target = change.organization or present
+    if own and (change.status is not None or change.roles is not None or target != present):
+        raise ForbiddenError("nobody changes the own roles, status or organization")
+    if target != present:
+        await _move(tx, user, target)
+    if change.roles is not None or target != present:
+        roles = user.role_set if change.roles is None else change.roles
+        _check_roles(tx, roles, target)
+        user.roles = _sorted(roles)
     if change.name is not None:
         user.name = text.check(change.name, "name", longest=256)
     if change.status is not None:
@@ -177,6 +184,18 @@ def _in(organization: Organization) -> ColumnElement[bool]:
 async def _organization_name(tx: Transaction, user: User) -> str:
     query = select(Organization.name).where(Organization.id == user.organization_id)
     return (await tx.session.scalars(query)).one()
+
+
+async def _move(tx: Transaction, user: User, name: str) -> None:
+    """Move a user with all keys; sessions end, and what the user has done stays where it is."""
+    tx.principal.require(Permission.INSTANCE_MANAGE)
+    organization = await organizations.get(tx, name)
+    if organization.status is OrganizationStatus.LOCKED:
+        raise InvalidInputError(f"Organization {name} is locked", field=("organization",))
+    user.organization_id = organization.id
+    keys = update_rows(ApiKey).where(ApiKey.user_id == user.id).values(organization_id=organization.id)
+    await tx.session.execute(keys)
+    await end_sessions(tx, user)
 
 
 def _sorted(roles: Iterable[Role]) -> list[str]:
