@@ -104,4 +104,10 @@ async def _trusted(resources: Resources) -> ssl.SSLContext:
     """Return a TLS context that trusts the system's authorities and the instance's."""
     async with resources.transactions(AUTHENTICATION) as tx:
         certificates = await network.instance_authorities(tx)
+    return _context(certificates)
+
+
+@lru_cache(maxsize=4)
+def _context(certificates: str) -> ssl.SSLContext:
+    """Return a context that is made once for the same authorities: reading the system's own takes a while."""
     return Network(authorities=certificates).tls()
