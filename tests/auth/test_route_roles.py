@@ -227,7 +227,7 @@ def address(name: str, world: World, job: Job) -> str:
     id_ = next((str(value) for prefix, value in by_prefix.items() if path.startswith(prefix)), "")
     given = {"id": id_, "id:int": id_, "login": TARGET, "organization": "alpha", "definition_id": "Echo_1_0"}
     given |= {"name": "alpha" if path.startswith("/admin") else "global", "data_type": "ip"}
-    given |= {"hash": "0" * 64, "sha256": "0" * 64}
+    given |= {"hash": "0" * 64, "sha256": "0" * 64, "form": "csv"}
     for parameter, value in given.items():
         path = path.replace(f"{{{parameter}}}", value)
     assert "{" not in path
@@ -295,7 +295,7 @@ async def test_another_organizations_admin_finds_and_changes_nothing_of_ours(
     headers = world.beta.headers(Role.ORGADMIN)
     named = [name for name, allowed in EXPECTED.items() if Role.ORGADMIN in allowed and "{" in name]
     # What these name is the catalogue's or the own organization's.
-    shared = ("/type/", "config/", "definition", "/hash", "POST /api/organization/", "{sha256}")
+    shared = ("/type/", "config/", "definition", "/hash", "POST /api/organization/", "{sha256}", "{form}")
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
         before = await whole(resources)
         wrong = {}
