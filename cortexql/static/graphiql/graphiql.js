@@ -65,10 +65,17 @@ function render() {
 // GraphiQL's own: a promise of one result, or an observable of many.
 function fetcher(params, { headers, documentAST } = {}) {
   const credentials = withKey(headers ?? {});
-  return isSubscription(documentAST, params.operationName) ? subscription(params, credentials) : post(params, credentials);
+  if (!isCurrent(params)) return fetcher({ ...params, operationName: undefined }, { headers });
+  return isSubscription(documentAST, params) ? subscription(params, credentials) : post(params, credentials);
 }
 
-function isSubscription(document, operationName) {
+// Just after another tab was chosen, GraphiQL names the operation of the one before.
+function isCurrent({ query, operationName }) {
+  return !operationName || new RegExp(`^\\s*(query|mutation|subscription)\\s+${operationName}\\b`, "m").test(query);
+}
+
+function isSubscription(document, { query, operationName }) {
+  if (!document) return /^\s*subscription\b/m.test(query);
   const operations = document?.definitions.filter(({ kind }) => kind === "OperationDefinition") ?? [];
   const chosen = operations.find(({ name }) => name?.value === operationName) ?? operations[0];
   return chosen?.operation === "subscription";
