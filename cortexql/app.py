@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cortexql.admin.errors import show_unexpected
 from cortexql.admin.routes import admin
+from cortexql.auth.rates import Rates
 from cortexql.auth.x509 import ForwardedMiddleware
 from cortexql.errors import CortexError, TooLargeError
 from cortexql.log import get_logger
@@ -39,6 +40,9 @@ _STATIC = Path(__file__).with_name("static")
 MAX_BODY_BYTES = 32 * 2**20
 _PING_SECONDS = 2
 _FORM_OVERHEAD = 2**20
+# Asked by what watches us, which no limit may turn away.
+_PROBES = ("/healthz", "/readyz")
+_TRY_AGAIN_LATER = 1013
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -55,7 +59,11 @@ def create_app(settings: Settings) -> Starlette:
         routes=routes(),
         middleware=[
             Middleware(ForwardedMiddleware, settings=settings),
-            Middleware(RequestMiddleware, max_upload_bytes=settings.max_upload_bytes),
+            Middleware(
+                RequestMiddleware,
+                max_upload_bytes=settings.max_upload_bytes,
+                rates=Rates(settings.request_limit),
+            ),
         ],
         exception_handlers={
             CortexError: _cortex_error,
@@ -124,12 +132,27 @@ class _Static(StaticFiles):
         return response
 
 
-class RequestMiddleware:
-    """A request id, bound for every log line; bodies bounded; security headers on every answer."""
+class _TooMany:
+    """Refuses a request of somebody who sends too many."""
 
-    def __init__(self, app: ASGIApp, max_upload_bytes: int) -> None:
+    def __init__(self, wait: int) -> None:
+        self._wait = wait
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
+            return
+        body = _error_body("RATE_LIMITED", f"too many requests; try again in {self._wait} s")
+        await JSONResponse(body, 429, headers={"Retry-After": str(self._wait)})(scope, receive, send)
+
+
+class RequestMiddleware:
+    """A request id, bound for every log line; rates and bodies bounded; security headers on every answer."""
+
+    def __init__(self, app: ASGIApp, max_upload_bytes: int, rates: Rates) -> None:
         """Wrap an application."""
         self._app = app
+        self._rates = rates
         self._max_upload_bytes = max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,12 +163,14 @@ class RequestMiddleware:
         request_id = uuid4().hex[:16]
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        wait = self._rates.take(HTTPConnection(scope)) if scope["path"] not in _PROBES else 0
+        app = _TooMany(wait) if wait else self._app
         if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
+            await app(scope, receive, send)
             return
-        await self._http(scope, receive, send, request_id)
+        await self._http(app, scope, receive, send, request_id)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    async def _http(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         limit = self._limit(scope)
         received = 0
 
@@ -165,7 +190,7 @@ class RequestMiddleware:
                     headers.setdefault(name, value)
             await send(message)
 
-        await self._app(scope, bounded_receive, send_with_headers)
+        await app(scope, bounded_receive, send_with_headers)
 
     def _limit(self, scope: Scope) -> int:
         kind = dict(scope["headers"]).get(b"content-type", b"")

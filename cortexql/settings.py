@@ -157,6 +157,11 @@ class Settings(BaseSettings):
     login_failures: int = Field(10, gt=0, description="failed sign-ins before a login has to wait")
     login_lockout: Duration = Field(timedelta(minutes=15), description="how long it has to wait")
     introspection: bool = Field(True, description="whether the GraphQL schema may be read over the API")
+    request_limit: int = Field(
+        30_000,
+        ge=0,
+        description="requests a minute of one credential, ten times as many of an address; 0: any",
+    )
     basic_auth: bool = Field(True, description="whether login and password do on every request")
     ldap_urls: DirectoryUrls = Field((), description="ldaps://… and ldap://…, asked in this order")
     ldap_start_tls: bool = Field(

@@ -36,7 +36,7 @@ class PasswordProvider(Protocol):
 class LocalPasswords:
     """The passwords of accounts."""
 
-    turn = passwords.turn
+    turn: asyncio.Semaphore = passwords.turn
 
     def __init__(self, transactions: Transactions) -> None:
         """Take what opens transactions."""

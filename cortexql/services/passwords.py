@@ -2,12 +2,13 @@
 
 import asyncio
 import secrets
+from typing import Literal
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from zxcvbn import zxcvbn
 
-from cortexql.errors import InvalidInputError
+from cortexql.errors import InvalidInputError, RateLimitedError
 
 MIN_CHARACTERS = 8
 # Argon2 takes any length; this bounds what a hostile request costs.
@@ -17,8 +18,34 @@ _MAX_RATED = 72
 _hasher = PasswordHasher()
 # Hashing a wrong guess for nobody takes as long as for somebody.
 _NOBODY = _hasher.hash(secrets.token_hex())
-# A turn at the hasher. At most two at once: each takes 64 MB.
-turn = asyncio.Semaphore(2)
+
+
+class Turn(asyncio.Semaphore):
+    """A semaphore with a bounded queue."""
+
+    def __init__(self, at_once: int, most_waiting: int) -> None:
+        """Let so many in at once, and so many wait."""
+        super().__init__(at_once)
+        self._most_waiting = most_waiting
+        self._waiting = 0
+
+    async def acquire(self) -> Literal[True]:
+        """Wait for a turn.
+
+        Raises:
+            RateLimitedError: too many wait already.
+        """
+        if self._waiting >= self._most_waiting:
+            raise RateLimitedError("too many passwords are being checked; try again in some seconds")
+        self._waiting += 1
+        try:
+            return await super().acquire()
+        finally:
+            self._waiting -= 1
+
+
+# A turn at the hasher. At most two at once: each takes 64 MB. The last in the queue waits some 15 seconds.
+turn = Turn(2, most_waiting=500)
 
 
 def check(password: str, *about: str) -> str:
