@@ -23,6 +23,7 @@ from cortexql.admin.pages import (
     sessions,
     settings,
     setup,
+    sign_in,
     single_sign_on,
     users,
 )
@@ -75,6 +76,7 @@ routes = [
     _post("/network/proxy", network.set_proxy),
     _post("/network/test", network.test),
     _get("/settings", settings.show),
+    _get("/sign-in", sign_in.show),
     _get("/audit", audit.list_entries),
     _get("/analyses", analyses.show),
     _post("/analyses", analyses.submit),

@@ -68,6 +68,7 @@ PAGES = {
         "/admin/audit": 403,
         "/admin/network": 403,
         "/admin/settings": 403,
+        "/admin/sign-in": 403,
     }
 }
 PAGES[Role.ANALYZE] = PAGES[Role.READ] | {"/admin/analyses": 200}

@@ -1,12 +1,14 @@
 """What an identity becomes: made, changed, admitted or refused, by its groups; and the preview that says so before."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import func, select
 
+from cortexql.app import create_app
 from cortexql.errors import UnauthenticatedError
 from cortexql.models import Organization, OrganizationStatus, User, UserStatus
 from cortexql.principal import Principal, Role
@@ -14,7 +16,7 @@ from cortexql.resources import Resources
 from cortexql.services import identities, organizations, users
 from cortexql.services.identities import Admission, Identity, NotAdmittedError
 from cortexql.settings import Settings
-from tests.auth.steps import ask, bearer, with_settings
+from tests.auth.steps import ask, bearer, serving, with_settings
 from tests.conftest import SHELL, World
 
 LEADS = "CN=Leads,OU=Groups,DC=example,DC=org"
@@ -186,3 +188,30 @@ async def test_superadmins_alone_may_preview(url: str, world: World) -> None:
 def test_a_rule_that_cannot_be_meant_ends_the_start(resources: Resources, rule: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="auth_groups"):
         settings_of(resources, auth_groups=[rule])
+
+
+async def test_the_console_shows_the_rules_and_the_preview(
+    resources: Resources, world: World, sign_in_page: Callable[[str], Awaitable[str]]
+) -> None:
+    page = await sign_in_page("")
+    assert ("soc-beta" in page, LEADS in page, "What would a login become?" in page) == (True, True, True)
+    asked = await sign_in_page("?login=carol&groups=soc%0Asoc-beta")
+    assert "carol is created in organization alpha with analyze" in asked
+    assert "AUTH_GROUPS names no group of carol" in await sign_in_page("?login=carol")
+    hostile = await sign_in_page("?login=%3Cscript%3E&groups=soc")
+    assert ("<script>" in hostile.partition('id="preview"')[2], "&lt;script&gt;" in hostile) == (False, True)
+
+
+@pytest.fixture
+async def sign_in_page(resources: Resources, world: World) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+    """Return a way to the page, as a superadmin."""
+    headers = bearer(world.superadmin_key)
+    async with (
+        serving(create_app(settings_of(resources))) as url,
+        httpx.AsyncClient(base_url=url, headers=headers) as client,
+    ):
+
+        async def get(query: str) -> str:
+            return (await client.get(f"/admin/sign-in{query}")).text
+
+        yield get

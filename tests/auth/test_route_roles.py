@@ -129,6 +129,7 @@ EXPECTED: dict[str, frozenset[Role]] = {
     "POST /admin/network/proxy": SUPERADMINS,
     "POST /admin/network/test": SUPERADMINS,
     "GET /admin/settings": SUPERADMINS,
+    "GET /admin/sign-in": SUPERADMINS,
     "GET /admin/audit": ADMINS,
     "GET /admin/jobs/{id:int}/report.json": EVERYBODY,
     "POST /admin/jobs/{id:int}/cancel": SUBMITTERS,
