@@ -1,7 +1,9 @@
 """Queries without a server, and what they cost the database."""
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
@@ -34,3 +36,8 @@ def counted(resources: Resources) -> Iterator[list[str]]:
         yield statements
     finally:
         event.remove(resources.engine.sync_engine, "before_cursor_execute", note)
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import resource
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,7 +20,7 @@ from cortexql.services import jobs, log
 from cortexql.services.execution import Executor
 from tests.conftest import World
 from tests.graphql.conftest import Client
-from tests.graphql.execution import counted
+from tests.graphql.execution import counted, resident_bytes
 from tests.graphql.test_hostile import check
 from tests.services.steps import addresses, submit_echo
 
@@ -167,11 +165,11 @@ async def test_two_thousand_subscriptions_cost_no_statement_each(
                 if result.data["jobEvents"]["status"] == "CANCELLED":
                     return
 
-    before = _resident_bytes()
+    before = resident_bytes()
     watching = [asyncio.create_task(watch(number)) for number in range(MANY)]
     while sum(stream.watchers for stream in resources.feed._streams.values()) < MANY:  # noqa: SLF001
         await asyncio.sleep(0.05)
-    held = _resident_bytes() - before
+    held = resident_bytes() - before
     with counted(resources) as statements:
         job_id = await submit_echo(resources, world.alpha)
         while min(received) < 1:
@@ -222,10 +220,6 @@ async def _global_id(client: Client, number: int) -> str:
     nodes = (await client.data("{ jobs(first: 100) { nodes { id } } }"))["jobs"]["nodes"]
     assert len(nodes) == 1, number
     return str(nodes[0]["id"])
-
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def _start() -> str:

@@ -1,11 +1,16 @@
 """Files by the multipart request spec."""
 
+import asyncio
+import hashlib
 import json
+import random
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tests.graphql.conftest import Client
+from tests.graphql.execution import resident_bytes
 from tests.graphql.test_hostile import check
 
 RUN = """mutation($file: Upload) {
@@ -77,3 +82,35 @@ async def test_a_form_that_breaks_off_is_refused(analyst: Client) -> None:
     headers = {**analyst.headers, **PREFLIGHT, "Content-Type": "multipart/form-data; boundary=x"}
     broken = b'--x\r\nContent-Disposition: form-data; name="operations"\r\n\r\n{'
     assert check(await analyst.http.post("/graphql", content=broken, headers=headers), 400)
+
+
+@pytest.mark.slow
+async def test_a_hundred_megabytes_are_stored_with_flat_memory(analyst: Client) -> None:
+    chunk, count = random.randbytes(2**20), 100
+    form = {"operations": OPERATIONS, "map": {"0": ["variables.file"]}}
+    head = "".join(
+        f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{json.dumps(value)}\r\n'
+        for name, value in form.items()
+    )
+    head += '--x\r\nContent-Disposition: form-data; name="0"; filename="large.bin"\r\n\r\n'
+
+    async def body() -> AsyncIterator[bytes]:
+        yield head.encode()
+        for _ in range(count):
+            yield chunk
+        yield b"\r\n--x--\r\n"
+
+    headers = {**analyst.headers, **PREFLIGHT, "Content-Type": "multipart/form-data; boundary=x"}
+    before = peak = resident_bytes()
+    sending = asyncio.ensure_future(
+        analyst.http.post("/graphql", content=body(), headers=headers, timeout=120)
+    )
+    while not sending.done():
+        peak = max(peak, resident_bytes())
+        await asyncio.sleep(0.05)
+    done = sending.result().json()["data"]["runAnalyzer"]
+    digest = hashlib.sha256()
+    for _ in range(count):
+        digest.update(chunk)
+    assert done["job"]["observable"]["attachment"]["sha256"] == digest.hexdigest()
+    assert peak - before < 40 * 2**20
