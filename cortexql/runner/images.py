@@ -1,8 +1,9 @@
 """A Docker engine's images: which are there, pulling them, and what registry it trusts. Blocking.
 
 Registries' credentials go with each call (`X-Registry-Auth`). Authorities do not: an engine reads them from the files
-/etc/docker/certs.d/HOST/*.crt on its own host, at each connection. They are written there over the engine's API,
-through a container that is never started, so that a remote engine needs no shared folder.
+/etc/docker/certs.d/HOST/*.crt on its own host, at each connection, a rootless one ~/.config/docker/certs.d.
+They are written there over the engine's API, through a container that is never started, so that a remote engine needs
+no shared folder.
 """
 
 import base64
@@ -25,6 +26,7 @@ from cortexql.runner.base import RunnerError
 SILENCE_SECONDS = 60.0
 _EMPTY_IMAGE = "cortexql/empty"
 _CERTIFICATES_FOLDER = "/etc/docker/certs.d"
+_ROOTLESS_DATA = "/.local/share/docker"  # in the home of the engine's user, unless it was put elsewhere
 _DOWNLOADED = 60  # percent of a layer's work; what is left is unpacking
 
 
@@ -145,7 +147,8 @@ class Images:
     def _write_certificates(self, host: str, authorities: str) -> None:
         client = self._connect()
         self._make_empty_image()
-        mount = client.create_host_config(binds=[f"{_CERTIFICATES_FOLDER}:/certificates"])
+        folder = _certificates_folder(client.info())
+        mount = client.create_host_config(binds=[f"{folder}:/certificates"])
         config = client.create_container_config(_EMPTY_IMAGE, ["never started"], host_config=mount)
         container = client.create_container_from_config(config)["Id"]
         try:
@@ -176,6 +179,14 @@ class Images:
         ) as answer:
             client._raise_for_status(answer)  # noqa: SLF001
             yield answer
+
+
+def _certificates_folder(info: dict[str, Any]) -> str:
+    data = str(info.get("DockerRootDir"))
+    is_rootless = "name=rootless" in (info.get("SecurityOptions") or ())
+    if is_rootless and data.endswith(_ROOTLESS_DATA):
+        return f"{data.removesuffix(_ROOTLESS_DATA)}/.config/docker/certs.d"
+    return _CERTIFICATES_FOLDER
 
 
 def digest_of(name: str, found: dict[str, Any]) -> str:

@@ -18,9 +18,11 @@ PACKAGES = (
     "faketime",  # faults: a worker whose clock is wrong
     "git",  # neurons are built from a repository
     "nginx-light",  # nginx: a proxy that ends TLS
+    "rootlesskit",  # rootless: dockerd without root
     "samba-ad-dc",  # samba: an Active Directory
     "samba-ad-provision",
     "slapd",  # directory: an LDAP server
+    "uidmap",  # rootless, too
 )
 """All that the tests need. A part that needs another package adds it here."""
 
