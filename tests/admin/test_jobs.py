@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import orjson
 
@@ -14,6 +15,7 @@ from cortexql.services.execution import Executor
 from cortexql.services.page import PageRequest
 from cortexql.services.submission import JobRequest, ObservableRequest
 from tests.admin.test_console import run_job, signed_in
+from tests.admin.test_instance import seen
 from tests.admin.test_live import submit
 from tests.conftest import Tenant, World
 
@@ -117,8 +119,10 @@ async def test_text_that_turns_others_around_is_named_and_huge_text_bounded(
     huge = "A" * 2**20
     job_id = await run_text(resources, world.alpha, executor, TURNED, {TURNED: huge, "b": TURNED})
     async with signed_in(url, resources, "analyze@alpha") as client:
-        for address in (f"/admin/jobs/{job_id}", "/admin/jobs", "/admin/"):
-            text = (await client.get(address)).text
+        seen_at = f"/admin/observables/{await seen(resources, world.alpha)}"
+        for address in (f"/admin/jobs/{job_id}", "/admin/jobs", "/admin/", "/admin/observables", seen_at):
+            # What a button copies is the value itself.
+            text = re.sub(r'data-copy="[^"]*"', "", (await client.get(address)).text)
             assert ("\u202e" in text, "invoice[U+202E]fdp.exe" in text) == (False, True), address
         assert len((await client.get(f"/admin/jobs/{job_id}")).content) < 2**19
         assert len((await client.get(f"/admin/jobs/{job_id}/report.json")).content) > 2**20
