@@ -276,8 +276,8 @@ class Settings(BaseSettings):
 
     @cached_property
     def jobs_dir(self) -> Path:
-        """Return where the process runner makes its job folders."""
-        return self.job_dir or self.data_dir / "jobs"
+        """Return where the process runner makes its job folders: absolute, since a neuron starts in its own folder."""
+        return (self.job_dir or self.data_dir / "jobs").absolute()
 
     @cached_property
     def key(self) -> str:

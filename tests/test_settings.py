@@ -47,3 +47,8 @@ def test_the_key_is_made_once_for_the_owner_only(tmp_path: Path) -> None:
 def test_secrets_do_not_show() -> None:
     shown = repr(_settings(secret_key="hunter2", admin_password="hunter2"))
     assert "hunter2" not in shown
+
+
+def test_job_folders_are_absolute_where_the_data_folder_is_relative() -> None:
+    read = Settings(data_dir=Path("data"), _env_file=None)
+    assert read.jobs_dir == Path.cwd() / "data" / "jobs"

@@ -137,10 +137,14 @@ async def _bring(resources: Resources, source: str, past: _Past) -> bool:
 
 async def _apply(resources: Resources, made: Plan, keys: KeyFile) -> bool:
     """Apply a plan, say what came of it, and whether nothing was refused."""
-    done = await apply(resources.transactions, resources.cipher, made, _ask_masked(made), keys)
+    typed = _ask_masked(made)
+    done = await apply(resources.transactions, resources.cipher, made, typed, keys)
     print(f"{len(done.applied)} came over")
     if keys.count:
         print(f"{keys.count} new API keys are in {keys.path}: hand them out, and delete it")
+    for step in done.applied:
+        if unset := [name for name in _masked(step) if name not in typed.get(step.key, {})]:
+            _print_line(f"unset: {', '.join(unset)} of {_named(step)}: set it in the console")
     for step, reason in done.refused:
         _print_line(f"left out: {_named(step)}: {reason}")
     return not done.refused
@@ -152,11 +156,15 @@ def _ask_masked(made: Plan) -> Typed:
     if not sys.stdin.isatty():
         return typed
     for step in made.steps:
-        for name in step.new.masked if isinstance(step.new, NewConfig | NewWorker) else ():
+        for name in _masked(step):
             asked = display.plain(f"{name} of {_named(step)} (empty: later)").plain
             if value := typer.prompt(asked, hide_input=True, default="", show_default=False):
                 typed.setdefault(step.key, {})[name] = value
     return typed
+
+
+def _masked(step: Step) -> tuple[str, ...]:
+    return step.new.masked if isinstance(step.new, NewConfig | NewWorker) else ()
 
 
 def _print_plan(made: Plan) -> None:

@@ -5,6 +5,7 @@ import os
 import sys
 from asyncio.subprocess import PIPE
 
+from cortexql.services.configuration import MASK
 from tests.importing.conftest import Move
 
 
@@ -44,6 +45,14 @@ async def test_the_plan_is_printed_and_apply_takes_it_over(move: Move) -> None:
     assert not any(secret in text for secret in (*keys, *move.keys.values(), "correct horse"))
     code, lines, _ = await _run(move, "--apply")
     assert (code, lines[-1]) == (0, "0 came over")
+
+
+async def test_what_nobody_typed_is_named_at_the_end(move: Move) -> None:
+    mailer = next(each for each in move.cortex.data.workers if each["name"] == "Mailer_1_0")
+    mailer["configuration"]["smtp_pwd"] = MASK
+    code, lines, _ = await _run(move, "--apply")
+    assert code == 0
+    assert lines[-1] == "unset: smtp_pwd of responder Mailer_1_0 of soc: set it in the console"
 
 
 async def test_a_key_that_is_not_known_is_told_in_one_line(move: Move) -> None:
