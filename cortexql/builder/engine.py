@@ -95,10 +95,12 @@ class Engine:
                 self._client.remove_image(image)
 
     def _find(self, reference: str) -> dict[str, Any] | None:
-        with _as_build_error("the image could not be looked for"), suppress(ImageNotFound):
-            found: dict[str, Any] = self._client.inspect_image(reference)
-            return found
-        return None
+        with _as_build_error("the image could not be looked for"):
+            try:
+                found: dict[str, Any] = self._client.inspect_image(reference)
+            except ImageNotFound:
+                return None
+        return found
 
 
 def _last_lines(said: str) -> list[str]:
@@ -123,8 +125,6 @@ def _labels(recipe: Recipe, revision: str | None) -> dict[str, str]:
 def _as_build_error(what: str) -> Iterator[None]:
     try:
         yield
-    except ImageNotFound:
-        raise
     except APIError as error:
         raise BuildError(f"{what}: {error.explanation or error}") from error
     except (DockerException, OSError) as error:

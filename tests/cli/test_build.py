@@ -209,8 +209,10 @@ async def test_what_cannot_be_built_is_told_and_keeps_its_last_entry(repository:
     repository.define("Good", "Good", "Good.json", command="Good/good.py")
     (repository.folder / "analyzers/Good/good.py").touch()
     repository.define("Good", "good", "Again.json", command="Good/good.py")
+    repository.define("NoBase", "NoBase", "NoBase.json")
+    (repository.folder / "analyzers/NoBase/Dockerfile").write_text("FROM cortexql-test/none:1\n")
     lines, error = repository.build(code=1)
-    assert (lines[-1], error) == ("1 built, 0 unchanged, 6 failed", "cortexql: 6 of 7 could not be built\n")
+    assert (lines[-1], error) == ("1 built, 0 unchanged, 7 failed", "cortexql: 7 of 8 could not be built\n")
     assert {"built localhost/good:1", "wrote analyzers.json"} <= set(lines)
     errors = "\n".join(lines)
     assert (
@@ -225,6 +227,7 @@ async def test_what_cannot_be_built_is_told_and_keeps_its_last_entry(repository:
         True,
         False,
     )
+    assert "failed localhost/nobase:1: " in errors
     catalogue = repository.catalogue()
     assert list(catalogue) == ["good", "Echo", "Echo.Two"]
     assert catalogue["Echo"]["description"] != "changed"
