@@ -27,6 +27,7 @@ OPEN = {
         "GET /readyz",
     ),  # what is asked of GraphQL has a matrix of its own
     *(
+        "GET /api/openapi.json",
         "GET /api/status",
         "GET /api/health",
         "POST /api/login",
@@ -65,6 +66,7 @@ def neurons_of_the_shim() -> Iterator[tuple[str, frozenset[Role]]]:
 
 EXPECTED: dict[str, frozenset[Role]] = {
     "GET /files/{sha256}": EVERYBODY,
+    "ANY /graphql/stream": EVERYBODY,
     "GET /audit.jsonl": ADMINS,
     "GET /observables.{form}": EVERYBODY,
     "GET /modules": EVERYBODY,
@@ -105,6 +107,7 @@ EXPECTED: dict[str, frozenset[Role]] = {
     **dict(neurons_of_the_shim()),
     "DELETE /api/job/{id}": SUBMITTERS,
     "GET /admin/": EVERYBODY,
+    "GET /admin/newest": EVERYBODY,
     "GET /admin/figures.json": EVERYBODY,
     "GET /admin/health": SUPERADMINS,
     "POST /admin/health": SUPERADMINS,
@@ -143,6 +146,9 @@ EXPECTED: dict[str, frozenset[Role]] = {
     "POST /admin/catalog/{definition_id}/enable": ADMINS,
     "GET /admin/neurons": EVERYBODY,
     "GET /admin/neurons/{id:int}": EVERYBODY,  # the configuration for admins only
+    "GET /admin/neurons/{id:int}/image": EVERYBODY,
+    "POST /admin/neurons/{id:int}/pull": ADMINS,
+    "POST /admin/neurons/{id:int}/run": SUBMITTERS,
     "POST /admin/neurons/{id:int}": ADMINS,
     "POST /admin/neurons/{id:int}/upgrade": ADMINS,
     "GET /admin/organizations": SUPERADMINS,
@@ -239,7 +245,7 @@ async def ask(http: httpx.AsyncClient, name: str, path: str, headers: Headers) -
     """Return the status; 401 where the console leads to its login."""
     headers = headers | {"Sec-Fetch-Site": "same-origin"}
     body = {"data": FORMS.get(name, {})} if path.startswith("/admin") else {"json": FIELDS.get(name, {})}
-    method = name.partition(" ")[0]
+    method = name.partition(" ")[0].replace("ANY", "GET")
     async with http.stream(method, path, headers=headers, **(body if method != "GET" else {})) as answer:
         if answer.status_code == 303 and answer.headers["location"].startswith("/admin/login"):
             return 401

@@ -9,7 +9,7 @@ from cortexql import duration, guess
 from cortexql.admin import configuring
 from cortexql.admin.pages.owners import organization_names
 from cortexql.admin.visit import Visit, to_int
-from cortexql.errors import CortexError, InvalidInputError
+from cortexql.errors import CortexError, InvalidInputError, NotFoundError
 from cortexql.models import Definition, Image, Neuron, NeuronType
 from cortexql.principal import Permission
 from cortexql.services import configuration, definitions, images, neurons, organizations, submission, usage
@@ -91,6 +91,8 @@ async def show_image(visit: Visit) -> Response:
     async with visit.open() as tx:
         neuron = await neurons.get(tx, _id(visit))
         image = await _image(visit, tx, neuron)
+    if image is None:
+        raise NotFoundError(f"{neuron.name} has no image")
     return visit.page("neurons/_image.html", neuron=neuron, image=image)
 
 
