@@ -128,6 +128,16 @@ async def test_text_that_turns_others_around_is_named_and_huge_text_bounded(
         assert len((await client.get(f"/admin/jobs/{job_id}/report.json")).content) > 2**20
 
 
+async def test_a_huge_observable_makes_no_huge_page(
+    url: str, world: World, resources: Resources, executor: Executor
+) -> None:
+    job_id = await run_text(resources, world.alpha, executor, "B" * 2**20, {"a": 1})
+    async with signed_in(url, resources, "analyze@alpha") as client:
+        seen_at = f"/admin/observables/{await seen(resources, world.alpha)}"
+        for address in (f"/admin/jobs/{job_id}", "/admin/jobs", "/admin/", "/admin/observables", seen_at):
+            assert len((await client.get(address)).content) < 2**17, address
+
+
 async def test_a_job_shows_what_changed_since_the_report_before(
     url: str, world: World, resources: Resources, executor: Executor, fake: FakeRunner
 ) -> None:
