@@ -86,10 +86,7 @@ async def test_query_tells_what_was_found(
     (text,) = found["values"]
     assert found["types"] == ["cortex"]
     parts = json.loads(text)
-    assert (json.loads(parts["full"]), json.loads(parts["summary"])) == (
-        {"data": "192.0.2.7"},
-        {"taxonomies": []},
-    )
+    assert (json.loads(parts["full"]), json.loads(parts["summary"])) == ({"data": "192.0.2.7"}, {})
     given = fake.runs[0].spec.input
     assert (given["dataType"], given["tlp"], given["pap"], given["parameters"]) == ("ip", 0, 0, {})
 
