@@ -172,7 +172,7 @@ async def web_server(settings: Settings, host: str, port: int) -> AsyncIterator[
     server = uvicorn.Server(config)
     # Its own handlers would end the process before our other parts are stopped in order.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    serving = asyncio.create_task(server.serve([_listen(host, port)]))
+    serving = asyncio.create_task(server.serve([listen(host, port)]))
     try:
         while not server.started:
             if serving.done():
@@ -192,13 +192,17 @@ def _scheme(settings: Settings) -> str:
     return "https" if settings.tls_certificate else "http"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket, or raise CommandError."""
     # uvicorn would end the whole process where it cannot.
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server((str(address[0]), int(address[1])), family=family)
+        listening = socket.create_server((str(address[0]), int(address[1])), family=family)
     except OSError as error:
         raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    # asyncio does so for connections of sockets that it made; without it, an answer's body waits 40 ms for an ACK.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _serve_with_processes(settings: Settings, host: str, port: int, processes: int) -> None:
