@@ -52,6 +52,7 @@ check: $(VENV)/.tested
 
 bench: $(VENV)/.tested
 	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench.lists
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

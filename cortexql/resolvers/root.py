@@ -8,6 +8,7 @@ import strawberry
 import structlog
 from graphql import GraphQLError
 from strawberry.extensions import (
+    AddValidationRules,
     MaxAliasesLimiter,
     MaxTokensLimiter,
     ParserCache,
@@ -44,7 +45,12 @@ _NO_OPERATION = (CannotGetOperationTypeError, InvalidOperationTypeError)
 MAX_DEPTH = 15
 MAX_TOKENS = 5000
 MAX_ALIASES = 100
-_CACHED_DOCUMENTS = 500
+CACHED_DOCUMENTS = 500
+# Made once: the cache of validations goes by the rules' identity.
+_RULES = [
+    *QueryDepthLimiter(max_depth=MAX_DEPTH).validation_rules,
+    *MaxAliasesLimiter(max_alias_count=MAX_ALIASES).validation_rules,
+]
 
 
 @strawberry.type(description="What can be read.")
@@ -112,14 +118,13 @@ def _build() -> Schema:
         types=[Analyzer, Responder],
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[
-            lambda: ParserCache(maxsize=_CACHED_DOCUMENTS),
+            lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
             IntrospectionSwitch,
-            lambda: ValidationCache(maxsize=_CACHED_DOCUMENTS),
+            lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
             FieldsLimiter,
             CostLimiter,
-            lambda: QueryDepthLimiter(max_depth=MAX_DEPTH),
             lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
-            lambda: MaxAliasesLimiter(max_alias_count=MAX_ALIASES),
+            lambda: AddValidationRules(_RULES),
         ],
     )
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 from starlette.requests import HTTPConnection
+from strawberry.extensions import ValidationCache
 
 from cortexql.principal import Role
 from cortexql.resolvers.cost import MAX_COST
-from cortexql.resolvers.root import schema
+from cortexql.resolvers.root import CACHED_DOCUMENTS, schema
 from cortexql.resources import Resources
 from cortexql.schema.context import Context
 from tests.conftest import World
@@ -87,3 +88,12 @@ def test_a_field_that_goes_and_an_argument_that_must_be_given_break_clients() ->
     assert gone == "Field Query.b was removed."
     (needed,) = changes("type Query { a(b: Int): Int }", "type Query { a(b: Int!): Int }")
     assert "changed type from Int to Int!" in needed
+
+
+async def test_a_document_is_validated_once(analyst: Client) -> None:
+    cache = ValidationCache(maxsize=CACHED_DOCUMENTS).cached_validate_document
+    query = "{ viewer { login name createdAt } }"
+    await analyst.data(query)
+    known = cache.cache_info().misses  # type: ignore[attr-defined]
+    await analyst.data(query)
+    assert cache.cache_info().misses == known  # type: ignore[attr-defined]
