@@ -47,6 +47,7 @@ check: $(VENV)/.tested
 	$(BIN)/lint-imports
 	$(BIN)/djlint --check --quiet cortexql
 	$(BIN)/cortexql schema | diff cortexql/schema/schema.graphql -
+	$(BIN)/python -c "from alembic.script import ScriptDirectory; ScriptDirectory('migrations').get_current_head()"
 	$(BIN)/python -m tests.graphql.breaking
 	$(BIN)/python -m tests.graphql.reference | diff docs/graphql.md -
 

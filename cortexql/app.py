@@ -7,7 +7,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import structlog
-from sqlalchemy import select
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -24,12 +23,11 @@ from cortexql.auth.rates import Rates
 from cortexql.auth.x509 import ForwardedMiddleware
 from cortexql.errors import CortexError, TooLargeError
 from cortexql.log import get_logger
-from cortexql.principal import system
 from cortexql.resolvers.asgi import GraphQLApp
 from cortexql.resolvers.renewal import Renewal
 from cortexql.resolvers.stream import StreamApp
-from cortexql.resources import Resources, open_resources
-from cortexql.rest import audit, exports
+from cortexql.resources import open_resources
+from cortexql.rest import audit, exports, probes
 from cortexql.rest.files import download
 from cortexql.rest.routes import routes as cortex_routes
 from cortexql.settings import Settings
@@ -38,10 +36,9 @@ log = get_logger(__name__)
 _STATIC = Path(__file__).with_name("static")
 # Everything but an upload; the multipart parser spools files to disk.
 MAX_BODY_BYTES = 32 * 2**20
-_PING_SECONDS = 2
 _FORM_OVERHEAD = 2**20
 # Asked by what watches us, which no limit may turn away.
-_PROBES = ("/healthz", "/readyz")
+_PROBES = ("/healthz", "/readyz", "/metrics")
 _TRY_AGAIN_LATER = 1013
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -85,8 +82,9 @@ def routes() -> list[Route | Mount | WebSocketRoute]:
         Route("/audit.jsonl", audit.export, methods=["GET"]),
         Route("/observables.{form}", exports.export, methods=["GET"]),
         *cortex_routes(),
-        Route("/healthz", _alive, methods=["GET"]),
-        Route("/readyz", _ready, methods=["GET"]),
+        Route("/healthz", probes.alive, methods=["GET"]),
+        Route("/readyz", probes.ready, methods=["GET"]),
+        Route("/metrics", probes.metrics, methods=["GET"]),
         Mount("/admin", app=admin),
         Mount("/static", _Static(directory=_STATIC)),
     ]
@@ -221,27 +219,3 @@ async def _unexpected_error(request: Request, error: Exception) -> Response:
     if request.url.path.startswith("/admin/"):
         return show_unexpected(request, structlog.contextvars.get_contextvars().get("request_id", ""))
     return JSONResponse(_error_body("INTERNAL", "internal error"), 500)
-
-
-async def _alive(_: Request) -> Response:
-    return JSONResponse({"status": "ok"})
-
-
-async def _ready(request: Request) -> Response:
-    """Say whether the database and Redis answer; a long queue is no reason to be taken out of service."""
-    resources: Resources = request.app.state.resources
-    checks: dict[str, str] = {}
-    try:
-        async with resources.transactions(system("readiness")) as tx:
-            await tx.session.execute(select(1))
-        checks["database"] = "ok"
-    except Exception as error:  # noqa: BLE001 whatever it is, it is not ready
-        checks["database"] = type(error).__name__
-    try:
-        async with asyncio.timeout(_PING_SECONDS):
-            await resources.redis.ping()
-        checks["redis"] = "ok"
-    except Exception as error:  # noqa: BLE001 likewise
-        checks["redis"] = type(error).__name__
-    ready = set(checks.values()) == {"ok"}
-    return JSONResponse({"status": "ok" if ready else "unavailable", **checks}, 200 if ready else 503)

@@ -25,6 +25,7 @@ OPEN = {
         "ANY /graphql",
         "GET /healthz",
         "GET /readyz",
+        "GET /metrics",
     ),  # what is asked of GraphQL has a matrix of its own
     *(
         "GET /api/openapi.json",

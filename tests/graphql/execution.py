@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from cortexql.resolvers.root import schema
 from cortexql.resources import Resources
 from cortexql.schema.context import Context
 
+_INSIDE = ContextVar("inside", default=False)
+
 
 async def execute(resources: Resources, caller: Principal, query: str, **variables: Any) -> Any:
     """Return the data of a query that must succeed."""
@@ -24,18 +27,21 @@ async def execute(resources: Resources, caller: Principal, query: str, **variabl
 
 
 @contextmanager
-def counted(resources: Resources) -> Iterator[list[str]]:
-    """Collect the statements of the block."""
+def counted(resources: Resources, *, of_all: bool = False) -> Iterator[list[str]]:
+    """Collect the statements of the block, and, if `of_all`, those of tasks that were there before it."""
     statements: list[str] = []
+    inside = _INSIDE.set(True)
 
     def note(*about: Any) -> None:
-        statements.append(about[2])
+        if of_all or _INSIDE.get():
+            statements.append(about[2])
 
     event.listen(resources.engine.sync_engine, "before_cursor_execute", note)
     try:
         yield statements
     finally:
         event.remove(resources.engine.sync_engine, "before_cursor_execute", note)
+        _INSIDE.reset(inside)
 
 
 def resident_bytes() -> int:

@@ -170,7 +170,7 @@ async def test_two_thousand_subscriptions_cost_no_statement_each(
     while sum(stream.watchers for stream in resources.feed._streams.values()) < MANY:  # noqa: SLF001
         await asyncio.sleep(0.05)
     held = resident_bytes() - before
-    with counted(resources) as statements:
+    with counted(resources, of_all=True) as statements:
         job_id = await submit_echo(resources, world.alpha)
         while min(received) < 1:
             await asyncio.sleep(0.05)
