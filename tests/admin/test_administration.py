@@ -99,7 +99,7 @@ async def test_a_user_is_created_given_a_key_that_is_shown_once_and_locked(
         async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {shown[1]}"}) as other:
             assert (await other.get("/admin/")).status_code == 303
         own = await client.post("/admin/users/orgadmin@alpha/status", data={"status": "locked"})
-        assert (own.status_code, "nobody changes the own roles or status" in own.text) == (403, True)
+        assert (own.status_code, "nobody changes the own roles, status" in own.text) == (403, True)
 
 
 async def test_the_own_password_is_changed_with_the_present_one_and_other_sessions_end(
