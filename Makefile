@@ -5,7 +5,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: up demo test test-quick test-deps faults deployment check bench clean
+.PHONY: up demo test test-quick test-deps faults deployment check bench bench-lists clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -53,7 +53,9 @@ check: $(VENV)/.tested
 
 bench: $(VENV)/.tested
 	$(BIN)/python -m bench $(ARGS)
-	$(BIN)/python -m bench.lists
+
+bench-lists: $(VENV)/.tested
+	$(BIN)/python -m bench.lists $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

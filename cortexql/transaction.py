@@ -68,7 +68,6 @@ AUDITED: tuple[type[SQLModel], ...] = (
     models.Proxy,
     models.WatchedServer,
     models.CatalogRefresh,
-    models.WatchedServer,
     models.Job,
 )
 _PRINCIPAL = "principal"

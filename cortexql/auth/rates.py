@@ -42,8 +42,9 @@ class Rates:
         wait = self._take(("address", address_of(connection)), self._per_minute * _WIDE)
         shown = connection.headers.get("authorization") or connection.cookies.get(session.COOKIE)
         if shown and not wait:
+            scheme, _, credential = shown.strip().partition(" ")
             # The hash alone: no credential is kept.
-            wait = self._take(("credential", hash(shown)), self._per_minute)
+            wait = self._take(("credential", hash((scheme.lower(), credential.strip()))), self._per_minute)
         return wait
 
     def _take(self, key: Hashable, per_minute: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import uvicorn
@@ -157,18 +157,7 @@ async def _prepared(settings: Settings) -> AsyncIterator[str | None]:
 async def web_server(settings: Settings, host: str, port: int) -> AsyncIterator[str]:
     """Serve requests until the block ends; yield the address."""
     app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # the application reads them, as TRUSTED_PROXIES says
-        timeout_graceful_shutdown=5,
-        ws_max_size=2**20,
-        **tls.options(settings),
-    )
+    config = uvicorn.Config(app, host=host, port=port, **_options(settings))
     server = uvicorn.Server(config)
     # Its own handlers would end the process before our other parts are stopped in order.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
@@ -186,6 +175,18 @@ async def web_server(settings: Settings, host: str, port: int) -> AsyncIterator[
         server.should_exit = True
         with contextlib.suppress(SystemExit):
             await serving
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,  # the application reads them, as TRUSTED_PROXIES says
+        "timeout_graceful_shutdown": 5,
+        "ws_max_size": 2**20,
+        **tls.options(settings),
+    }
 
 
 def _scheme(settings: Settings) -> str:
@@ -221,12 +222,7 @@ def _serve_with_processes(settings: Settings, host: str, port: int, processes: i
         host=host,
         port=port,
         workers=processes,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # the application reads them, as TRUSTED_PROXIES says
-        ws_max_size=2**20,
-        **tls.options(settings),
+        **_options(settings),
     )
 
 

@@ -106,6 +106,7 @@ class Job(SQLModel, table=True):
         # The first of each neuron's, where the first of all may not run.
         Index(
             "job_lane",
+            "organization_id",
             "worker_id",
             "priority",
             "tag",

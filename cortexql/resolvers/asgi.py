@@ -36,7 +36,6 @@ GRAPHIQL_CSP = (
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _PREFLIGHT_HEADER = "graphql-require-preflight"
-_RENEWAL_SECONDS = 2
 # The close code of graphql-transport-ws for a connection that is refused.
 _FORBIDDEN = 4403
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from cortexql.auth.backend import renewed
 from cortexql.errors import UnauthenticatedError
 from cortexql.log import get_logger
-from cortexql.principal import Principal
+from cortexql.principal import Permission, Principal
 from cortexql.resources import Resources
 from cortexql.schema.context import Context
 
@@ -34,6 +34,9 @@ class Renewal:
         except Exception as error:  # noqa: BLE001 the database is away: the next look tells
             log.warning("caller.not_renewed", error=type(error).__name__)
             return True
+        if present.organization_id != context.caller.organization_id or not present.may(Permission.READ):
+            # What it follows was chosen as whoever it was.
+            return False
         context.caller = replace(present, address=context.caller.address)
         return True
 

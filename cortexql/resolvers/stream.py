@@ -76,14 +76,18 @@ class StreamApp:
             given["query"], given.get("variables"), context, operation_name=given.get("operationName")
         )
         return StreamingResponse(
-            self._events(context, results), media_type="text/event-stream", headers=_HEADERS
+            self._events(context, results, request.app.state.stopping),
+            media_type="text/event-stream",
+            headers=_HEADERS,
         )
 
-    async def _events(self, context: Context, results: Any) -> AsyncGenerator[str, None]:
+    async def _events(
+        self, context: Context, results: Any, stopping: asyncio.Event
+    ) -> AsyncGenerator[str, None]:
         silent = 0
         coming: asyncio.Future[ExecutionResult | PreExecutionError | None] | None = None
         try:
-            while await self._renewal.renew(context):
+            while not stopping.is_set() and await self._renewal.renew(context):
                 coming = coming or asyncio.ensure_future(anext(results, None))
                 await asyncio.wait({coming}, timeout=RENEWAL_SECONDS)
                 if not coming.done():

@@ -59,6 +59,7 @@ def _filter(request: Request) -> AuditFilter:
 def _time(name: str, value: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value) if value else None
-    except ValueError as error:
+        # In UTC at once: at the calendar's ends not every offset can be.
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) if moment else None
+    except (ValueError, OverflowError) as error:
         raise InvalidInputError(f"{name} is an RFC 3339 time") from error
-    return moment.replace(tzinfo=moment.tzinfo or UTC) if moment else None

@@ -37,10 +37,10 @@ async def export(request: Request) -> Response:
     if form not in _FORMS:
         raise NotFoundError(f"there is no export as {form[:64]}; there are {', '.join(_FORMS)}")
     wanted = _filter(request)
-    async with resources.transactions(principal) as tx:
-        found = await exports.read(tx, wanted)
     media_type, write = _FORMS[form]
     async with _turn:
+        async with resources.transactions(principal) as tx:
+            found = await exports.read(tx, wanted)
         content, left_out = await asyncio.to_thread(write, found, str(request.query_params))
     headers = {
         "Content-Disposition": f"attachment; filename=observables.{form}",
@@ -136,9 +136,10 @@ def _filter(request: Request) -> ObservableFilter:
 def _time(value: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value) if value else None
-    except ValueError as error:
+        # In UTC at once: at the calendar's ends not every offset can be.
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) if moment else None
+    except (ValueError, OverflowError) as error:
         raise InvalidInputError("since is an RFC 3339 time", field=("since",)) from error
-    return moment.replace(tzinfo=moment.tzinfo or UTC) if moment else None
 
 
 def _boolean(value: str | None, name: str) -> bool | None:

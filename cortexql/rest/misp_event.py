@@ -11,6 +11,7 @@ from pymisp import MISPAttribute, MISPEvent, MISPSighting
 
 from cortexql.models import Level, Report
 from cortexql.services.exports import Export, Exported
+from cortexql.services.submission import FILE
 
 _NAMESPACE = UUID("0a1e7b5c-5d5e-4c53-8f0e-3b1b1f7f6f90")
 _TYPES = {
@@ -73,6 +74,8 @@ def _attribute(row: Exported, event_id: UUID) -> MISPAttribute:
 
 
 def _type(row: Exported) -> str:
+    if row.observable.data_type == FILE and row.file is None:
+        return "sha256"
     if row.observable.data_type == "hash":
         return _HASHES.get(len(row.value), "other")
     return _TYPES.get(row.observable.data_type, "other")

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from cortexql.schema.jobs import Job
 
 JobType = Annotated["Job", strawberry.lazy("cortexql.schema.jobs")]
-JobFilterType = Annotated["JobFilter", strawberry.lazy("cortexql.schema.filters")]
 JobsFilter = Annotated[
     Annotated["JobFilter", strawberry.lazy("cortexql.schema.filters")] | None,
     strawberry.argument(description="Which of its jobs; null: all."),

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ValidationError
 from cortexql import __version__, migrate
 from cortexql.errors import CortexError
 from cortexql.secrets import Cipher
+from cortexql.services import rotation
 from cortexql.settings import Settings
 from cortexql.transaction import create_engine
 
@@ -43,7 +44,10 @@ _TABLES = """SELECT relname::text AS name, array(
   FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
     AND relname <> 'alembic_version' ORDER BY relname"""
 _SEQUENCES = "SELECT sequencename::text AS name, last_value FROM pg_sequences WHERE schemaname = 'public'"
-_SECRETS = "SELECT secrets::text FROM neuron UNION ALL SELECT secrets::text FROM shared_config"
+_SECRETS = " UNION ALL ".join(
+    f"SELECT to_json({column})::text AS secrets FROM {table.__tablename__}"  # noqa: S608 - our own names
+    for table, column in (*rotation.VALUES, *((table, "secrets") for table in rotation.BY_NAME))
+)
 _KEY_ID = re.compile(r'"([0-9a-f]{8}):')
 
 
@@ -164,10 +168,15 @@ async def _fill(archive: zipfile.ZipFile, settings: Settings, passphrase: str | 
             revision = await connection.fetchval("SELECT version_num FROM alembic_version")
             key_id = Cipher(key).key_id
             stored = {
-                id_ for row in await connection.fetch(_SECRETS) for id_ in _KEY_ID.findall(row["secrets"])
+                id_
+                for row in await connection.fetch(_SECRETS)
+                for id_ in _KEY_ID.findall(row["secrets"] or "")
             }
-            if stored and key_id not in stored:
-                raise BackupError("the SECRET_KEY here is not the one that encrypted the instance's secrets")
+            if stored - {key_id}:
+                raise BackupError(
+                    "the SECRET_KEY here is not the one that encrypted the instance's secrets: give that one, or, "
+                    "with OLD_SECRET_KEYS, run `cortexql rotate` first"
+                )
             tables = [
                 await _write_table(connection, archive, row)
                 for row in _ordered(await connection.fetch(_TABLES))

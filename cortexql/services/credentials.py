@@ -77,18 +77,21 @@ class PasswordCheck:
         """
         attempt = lockout.Attempt.of(users.to_login(login), self.address)
         refusal = UnauthenticatedError()
+        is_refused = False
         for provider in self.providers:
             # In a turn: few more guesses are under way than pass the check before the first of them counts.
             async with provider.turn:
                 await self._check(attempt)
                 try:
                     principal = await provider.principal_of(login, password)
+                    is_refused = is_refused or principal is None
                 except ProviderUnavailableError as error:
                     principal, refusal = None, error
                 except UnauthenticatedError:
                     await self._note_failure(login)
                     raise
-                if principal is not None or provider is self.providers[-1]:
+                # Where nobody has said no, there is nothing to count: a provider's outage locks no one out.
+                if principal is not None or (is_refused and provider is self.providers[-1]):
                     await self._count(attempt, login, principal)
             if principal is not None:
                 return replace(principal, address=self.address)

@@ -16,13 +16,13 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from cortexql import migrate
-from cortexql.models import Definition, HealthCheck, ImagePolicy, Neuron, Proxy, Registry, SharedConfig
+from cortexql.models import Definition, HealthCheck, ImagePolicy, Neuron
 from cortexql.secrets import SecretLostError
-from cortexql.services import containers, definitions, doctor_outside, workers
+from cortexql.services import containers, definitions, doctor_outside, rotation, workers
 from cortexql.services.health import Component, Status
 from cortexql.services.patient import DOCTOR, Fault, Patient, has_engine, with_engine
 from cortexql.settings import Settings
-from cortexql.transaction import Transaction, Transactions
+from cortexql.transaction import Transactions
 
 _GIGABYTE = 2**30
 _LEAST_FREE = _GIGABYTE
@@ -181,7 +181,7 @@ async def _keys(patient: Patient) -> AsyncIterator[Fault]:
     if path.exists() and not patient.settings.secret_key.get_secret_value() and path.stat().st_mode & 0o077:
         yield Fault(f"{path} can be read by others: chmod 600 it")
     async with patient.transactions(DOCTOR) as tx:
-        stored = await _stored_secrets(tx)
+        stored = await rotation.stored(tx)
     lost = 0
     for secret in stored:
         try:
@@ -192,16 +192,6 @@ async def _keys(patient: Patient) -> AsyncIterator[Fault]:
         yield Fault(
             f"{lost} stored secrets were encrypted with another SECRET_KEY: give that one, or set them anew"
         )
-
-
-async def _stored_secrets(tx: Transaction) -> list[str]:
-    kept = [*(await tx.session.scalars(select(Neuron.secrets))).all()]
-    kept += (await tx.session.scalars(select(SharedConfig.secrets))).all()
-    found = [value for each in kept for value in each.values()]
-    found += [value for value in (await tx.session.scalars(select(Registry.password))).all() if value]
-    for row in (await tx.session.scalars(select(Proxy))).all():
-        found += [value for value in (row.http, row.https) if value]
-    return found
 
 
 async def _is_present(settings: Settings, image: str) -> bool:

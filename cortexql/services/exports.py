@@ -35,8 +35,8 @@ class Exported:
 
     @property
     def value(self) -> str:
-        """Return the value, or a file's SHA-256."""
-        return self.file.sha256 if self.file else self.observable.data or ""
+        """Return the value, or a file's SHA-256, though the file itself be gone."""
+        return self.file.sha256 if self.file else self.observable.data or self.observable.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ async def read(tx: Transaction, wanted: ObservableFilter) -> Export:
         TooLargeError: more than MAX_OBSERVABLES.
     """
     tx.principal.require(Permission.READ)
-    owner = select(Organization).where(Organization.id == tx.principal.organization_id)
-    organization = (await tx.session.scalars(owner)).one()
     async with deadline(tx):
+        owner = select(Organization).where(Organization.id == tx.principal.organization_id)
+        organization = (await tx.session.scalars(owner)).one()
         query = observables.select_observables(wanted).order_by(Observable.first_seen, Observable.id)
         rows = (await tx.session.scalars(query.limit(MAX_OBSERVABLES + 1))).all()
         if len(rows) > MAX_OBSERVABLES:

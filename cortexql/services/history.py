@@ -94,6 +94,8 @@ async def _observable(
 
 
 async def _has_newer(tx: Transaction, observable_id: int | None, past: PastJob) -> bool:
+    if observable_id is None:
+        return False
     ran_here = or_(Job.idempotency_key.is_(None), ~Job.idempotency_key.startswith(_PREFIX))
     query = select(Report.id).join(Job, Job.id == Report.job_id).where(ran_here)
     same = query.where(Report.observable_id == observable_id, Report.neuron_name == past.neuron_name)

@@ -175,12 +175,6 @@ async def by_definition(
     return {pk: (reference, known.get(reference)) for pk, reference in references.items()}
 
 
-async def list_failed(tx: Transaction) -> Sequence[Image]:
-    """Return the images whose last pull failed, or is under way."""
-    query = select(Image).where(Image.pull_error.is_not(None) | Image.pull_requested)
-    return (await tx.session.scalars(query.order_by(Image.reference))).all()
-
-
 async def definition_of(tx: Transaction, type_name: str, number: int) -> Definition:
     """Return the definition with a number, or that of the neuron with it, or raise NotFoundError."""
     query = select(Definition).where(Definition.id == number)

@@ -4,6 +4,7 @@ https://www.postgresql.org/docs/current/functions-json.html#FUNCTIONS-SQLJSON-PA
 """
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,10 @@ _STEP = re.compile(
     r"""\.(?:\*|(?P<name>[A-Za-z_][\w-]*)|(?P<quoted>"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"))"""
     r"""|\[(?:\*|\d{1,6})\]"""
 )
+
+
+# NUL, and halves of surrogate pairs; whole ones can be written plainly.
+_NO_TEXT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 
 class Comparison(StrEnum):
@@ -61,7 +66,7 @@ def _compile_path(path: str) -> str:
             break
         steps.append(f'."{step["name"]}"' if step["name"] else step[0])
         position = step.end()
-    if steps[0] != "$" or position != len(path) or "\\u0000" in path:
+    if steps[0] != "$" or position != len(path) or _NO_TEXT.search(path):
         raise InvalidInputError(
             f"{path[:64]!r} is not a path such as $.scans[*].result", field=("full", "path")
         )
@@ -76,9 +81,14 @@ def _operand(condition: PathCondition) -> str:
     if value is None or isinstance(value, bool):
         fits = equality
     else:
-        fits = isinstance(value, int | float) and comparison not in (
-            Comparison.CONTAINS,
-            Comparison.STARTS_WITH,
+        fits = (
+            isinstance(value, int | float)
+            and math.isfinite(value)
+            and comparison
+            not in (
+                Comparison.CONTAINS,
+                Comparison.STARTS_WITH,
+            )
         )
     if not fits:
         raise InvalidInputError(f"{comparison.name} takes no such value", field=("full", "value"))

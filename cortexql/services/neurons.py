@@ -209,6 +209,13 @@ async def list_page(
     return await page.read(tx, query, _BY_NAME, request)
 
 
+async def list_own(tx: Transaction) -> Sequence[Neuron]:
+    """Return all neurons of the caller's organization, by name."""
+    tx.principal.require(Permission.READ)
+    own = select_neurons().where(Neuron.organization_id == tx.principal.organization_id)
+    return (await tx.session.scalars(own.order_by(Neuron.name, Neuron.id))).all()
+
+
 async def of_organizations(
     tx: Transaction, organization_ids: Sequence[int], kind: NeuronType, request: page.PageRequest
 ) -> dict[int, page.Page[Neuron]]:

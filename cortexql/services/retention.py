@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Interval, and_, cast, delete, exists, func
 from sqlmodel import SQLModel
 
 from cortexql.log import get_logger
-from cortexql.models import Artifact, Attachment, Job, JobStatus, Observable, Organization, Report
+from cortexql.models import Artifact, Attachment, Job, JobStatus, Observable, Organization, Report, Sighting
 from cortexql.principal import system
 from cortexql.services import ledger
 from cortexql.transaction import Transaction, Transactions
@@ -50,7 +50,9 @@ async def drop_unused(
 ) -> None:
     """Drop those of some observables that no job is about, and those of some files that nothing refers to."""
     observables = await _lock(tx, Observable, Observable.id.in_([id_ for id_ in observable_ids if id_]))
-    statement = delete(Observable).where(Observable.id.in_(observables), ~_has_jobs(present=True))
+    statement = delete(Observable).where(
+        Observable.id.in_(observables), ~_has_jobs(present=True), ~_is_marked()
+    )
     files = (await tx.session.scalars(statement.returning(Observable.attachment_id))).all()
     wanted = [id_ for id_ in (*files, *attachment_ids) if id_ is not None]
     attachments = await _lock(tx, Attachment, Attachment.id.in_(wanted))
@@ -62,12 +64,17 @@ def _due(organization: Organization) -> list[tuple[type[SQLModel], ColumnElement
     due: list[tuple[type[SQLModel], ColumnElement[bool]]] = []
     if (age := organization.job_retention) is not None:
         due.append((Job, and_(ledger.status_in(ledger.ENDED), _before(Job.ended_at, age))))
-        due.append((Observable, and_(_before(Observable.last_seen, age), ~_has_jobs())))
+        due.append((Observable, and_(_before(Observable.last_seen, age), ~_has_jobs(), ~_is_marked())))
     if (age := organization.report_retention) is not None:
         due.append((Report, _before(Report.created_at, age)))
     if (age := organization.file_retention) is not None:
         due.append((Attachment, and_(_before(Attachment.created_at, age), ~_in_use_since(age))))
     return [(table, and_(table.organization_id == organization.id, which)) for table, which in due]
+
+
+def _is_marked() -> ColumnElement[bool]:
+    """Return the condition that people have said something of an observable, which stays."""
+    return Observable.ioc.is_(True) | exists().where(Sighting.observable_id == Observable.id)
 
 
 async def _drop_all(transactions: Transactions, table: type[SQLModel], unneeded: ColumnElement[bool]) -> int:

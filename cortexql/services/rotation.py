@@ -1,4 +1,4 @@
-"""Rotation of SECRET_KEY: whatever an old key encrypted is encrypted anew with the present one."""
+"""Where secrets are stored, and the rotation of SECRET_KEY: whatever an old key encrypted is encrypted anew."""
 
 from typing import Any
 
@@ -10,13 +10,25 @@ from cortexql.secrets import Cipher
 from cortexql.transaction import Transaction
 
 # Columns of one encrypted value each; `secrets` of neurons and shared configurations hold some by name.
-_VALUES: tuple[tuple[type[Any], str], ...] = (
+VALUES: tuple[tuple[type[Any], str], ...] = (
     (Registry, "password"),
     (WatchedServer, "password"),
     (Proxy, "http"),
     (Proxy, "https"),
 )
-_BY_NAME: tuple[type[Any], ...] = (Neuron, SharedConfig)
+BY_NAME: tuple[type[Any], ...] = (Neuron, SharedConfig)
+
+
+async def stored(tx: Transaction) -> list[str]:
+    """Return every stored secret, as it is encrypted."""
+    found: list[str] = []
+    for table, column in VALUES:
+        kept = getattr(table, column)
+        found += (await tx.session.scalars(select(kept).where(kept.is_not(None)))).all()
+    for table in BY_NAME:
+        for by_name in (await tx.session.scalars(select(table.secrets))).all():
+            found += by_name.values()
+    return found
 
 
 async def rotate(tx: Transaction, cipher: Cipher) -> int:
@@ -27,15 +39,15 @@ async def rotate(tx: Transaction, cipher: Cipher) -> int:
     """
     tx.principal.require(Permission.INSTANCE_MANAGE)
     changed = 0
-    for table, column in _VALUES:
+    for table, column in VALUES:
         for row in (await tx.session.scalars(select(table).with_for_update())).all():
-            stored = getattr(row, column)
-            if stored is not None and (renewed := cipher.renew(stored)) != stored:
+            value = getattr(row, column)
+            if value is not None and (renewed := cipher.renew(value)) != value:
                 setattr(row, column, renewed)
                 changed += 1
-    for table in _BY_NAME:
+    for table in BY_NAME:
         for row in (await tx.session.scalars(select(table).with_for_update())).all():
-            renewed_by_name = {name: cipher.renew(stored) for name, stored in row.secrets.items()}
-            changed += sum(renewed_by_name[name] != stored for name, stored in row.secrets.items())
+            renewed_by_name = {name: cipher.renew(value) for name, value in row.secrets.items()}
+            changed += sum(renewed_by_name[name] != value for name, value in row.secrets.items())
             row.secrets = renewed_by_name
     return changed

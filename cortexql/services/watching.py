@@ -64,6 +64,8 @@ async def put(tx: Transaction, setting: ServerSetting, cipher: Cipher) -> Watche
         row = WatchedServer(name=name, kind=setting.kind, url=url)
     if setting.key is not None:
         key = text.check(setting.key, "key", longest=4096, empty=True)
+        if not key.isascii():
+            raise InvalidInputError("a key is of ASCII characters", field=("key",))
         row.password = cipher.encrypt(key) if key else None
     elif row.url != url:
         # A key goes nowhere but where it was given for.

@@ -67,19 +67,23 @@ BEGIN
   -- that a hundred thousand of them cost one look.
   FOR lane IN
     WITH RECURSIVE lanes AS (
-      (SELECT worker_id, priority, tag, id FROM job WHERE status = 'waiting' AND NOT held
-        ORDER BY worker_id, priority, tag, id LIMIT 1)
+      (SELECT organization_id, worker_id, priority, tag, id FROM job WHERE status = 'waiting' AND NOT held
+        ORDER BY organization_id, worker_id, priority, tag, id LIMIT 1)
       UNION ALL
       SELECT following.* FROM lanes, LATERAL (
-        SELECT worker_id, priority, tag, id FROM job
-        WHERE status = 'waiting' AND NOT held AND worker_id > lanes.worker_id
-        ORDER BY worker_id, priority, tag, id LIMIT 1
+        SELECT organization_id, worker_id, priority, tag, id FROM job
+        WHERE status = 'waiting' AND NOT held
+          AND (organization_id, worker_id) > (lanes.organization_id, lanes.worker_id)
+        ORDER BY organization_id, worker_id, priority, tag, id LIMIT 1
       ) AS following
     )
-    SELECT worker_id FROM lanes WHERE worker_id <> candidate.worker_id ORDER BY priority, tag, id
+    SELECT organization_id, worker_id FROM lanes
+      WHERE (organization_id, worker_id) <> (candidate.organization_id, candidate.worker_id)
+      ORDER BY priority, tag, id
   LOOP
-    SELECT * INTO candidate FROM job WHERE status = 'waiting' AND NOT held AND worker_id = lane.worker_id
-      ORDER BY worker_id, priority, tag, id LIMIT 1 FOR UPDATE SKIP LOCKED;
+    SELECT * INTO candidate FROM job WHERE status = 'waiting' AND NOT held
+      AND organization_id = lane.organization_id AND worker_id = lane.worker_id
+      ORDER BY organization_id, worker_id, priority, tag, id LIMIT 1 FOR UPDATE SKIP LOCKED;
     IF FOUND AND job_may_run(candidate, of_kinds) THEN
       RETURN candidate.id;
     END IF;
@@ -102,7 +106,7 @@ def upgrade() -> None:
     op.create_index(
         "job_lane",
         "job",
-        ["worker_id", "priority", "tag", "id"],
+        ["organization_id", "worker_id", "priority", "tag", "id"],
         postgresql_where="status = 'waiting' AND NOT held",
     )
     for statement in (_AT_LIMIT, _MAY_RUN, _NEXT, _RAISED):

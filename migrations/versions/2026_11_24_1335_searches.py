@@ -20,6 +20,8 @@ _SEARCHED = {
 
 
 def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    op.execute("SET LOCAL statement_timeout = '10min'")
     op.create_index("observable_digest", "observable", ["organization_id", "digest"])
     for name, which in _SEARCHED.items():
         op.create_index(

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from cortexql.admin.pages.job_rows import JobRow, read_rows
 from cortexql.admin.visit import Visit
-from cortexql.models import Definition, JobStatus, Neuron, NeuronType
+from cortexql.models import Definition, JobStatus, Neuron
 from cortexql.principal import Permission, system
 from cortexql.services import (
     bootstrap,
@@ -21,7 +21,7 @@ from cortexql.services import (
     usage,
 )
 from cortexql.services.jobs import JobFilter
-from cortexql.services.page import MAX_SIZE, PageRequest
+from cortexql.services.page import PageRequest
 from cortexql.services.patient import Patient
 from cortexql.services.statistics import Interval, JobKey
 from cortexql.services.usage import Usage
@@ -133,9 +133,7 @@ async def _near_their_end(tx: Transaction) -> Sequence[Usage]:
 
 async def _newer(tx: Transaction) -> Sequence[tuple[Neuron, Definition]]:
     """Return what the organization has enabled and the catalogue has a newer version of."""
-    rows: list[Neuron] = []
-    for kind in NeuronType:
-        rows += (await neurons.list_page(tx, kind, PageRequest(first=MAX_SIZE))).rows
+    rows = await neurons.list_own(tx)
     newer = await definitions.newer(tx, [row.definition_pk for row in rows])
     return [(row, newer[row.definition_pk]) for row in rows if row.definition_pk in newer][:_SHOWN]
 
