@@ -99,7 +99,7 @@ def _lifespan(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextM
             app.state.stopping = asyncio.Event()
             renewal = Renewal(resources)
             app.state.graphql = GraphQLApp(resources, renewal)
-            app.state.stream = StreamApp(resources, renewal)
+            app.state.stream = StreamApp(resources, renewal, app.state.stopping)
             feeding = asyncio.create_task(resources.feed.run())
             try:
                 yield

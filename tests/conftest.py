@@ -62,7 +62,9 @@ async def clean(resources: Resources) -> None:
         await connection.execute(text("SET LOCAL session_replication_role = replica"))
         await connection.execute(text("TRUNCATE audit RESTART IDENTITY"))
         await connection.execute(
-            text("TRUNCATE organization, worker, sign_in_count RESTART IDENTITY CASCADE")
+            text(
+                "TRUNCATE organization, worker, sign_in_count, health_check, watched_server RESTART IDENTITY CASCADE"
+            )
         )
 
 

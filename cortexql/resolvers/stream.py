@@ -39,11 +39,17 @@ class StreamApp:
     """The ASGI application at /graphql/stream."""
 
     def __init__(
-        self, resources: Resources, renewal: Renewal, *, patience: float = _PATIENCE_SECONDS
+        self,
+        resources: Resources,
+        renewal: Renewal,
+        stopping: asyncio.Event,
+        *,
+        patience: float = _PATIENCE_SECONDS,
     ) -> None:
-        """Serve subscriptions with the process's resources."""
+        """Serve subscriptions with the process's resources, until the server stops."""
         self._resources = resources
         self._renewal = renewal
+        self._stopping = stopping
         self._patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,18 +82,16 @@ class StreamApp:
             given["query"], given.get("variables"), context, operation_name=given.get("operationName")
         )
         return StreamingResponse(
-            self._events(context, results, request.app.state.stopping),
+            self._events(context, results),
             media_type="text/event-stream",
             headers=_HEADERS,
         )
 
-    async def _events(
-        self, context: Context, results: Any, stopping: asyncio.Event
-    ) -> AsyncGenerator[str, None]:
+    async def _events(self, context: Context, results: Any) -> AsyncGenerator[str, None]:
         silent = 0
         coming: asyncio.Future[ExecutionResult | PreExecutionError | None] | None = None
         try:
-            while not stopping.is_set() and await self._renewal.renew(context):
+            while not self._stopping.is_set() and await self._renewal.renew(context):
                 coming = coming or asyncio.ensure_future(anext(results, None))
                 await asyncio.wait({coming}, timeout=RENEWAL_SECONDS)
                 if not coming.done():

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,6 @@ _TABLES = """SELECT relname::text AS name, array(
   FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
     AND relname <> 'alembic_version' ORDER BY relname"""
 _SEQUENCES = "SELECT sequencename::text AS name, last_value FROM pg_sequences WHERE schemaname = 'public'"
-_SECRETS = " UNION ALL ".join(
-    f"SELECT to_json({column})::text AS secrets FROM {table.__tablename__}"  # noqa: S608 - our own names
-    for table, column in (*rotation.VALUES, *((table, "secrets") for table in rotation.BY_NAME))
-)
 _KEY_ID = re.compile(r'"([0-9a-f]{8}):')
 
 
@@ -156,6 +152,20 @@ def _create(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 
 
+async def _key_ids(connection: Any, tables: Iterable[Any]) -> set[str]:
+    """Return which keys have encrypted what an instance stores, of an older schema, too."""
+    present = {(row["name"], column) for row in tables for column in row["columns"]}
+    kept = [*rotation.VALUES, *((table, "secrets") for table in rotation.BY_NAME)]
+    found: set[str] = set()
+    for table, column in kept:
+        name = table.__tablename__
+        if (name, column) in present:
+            query = f"SELECT to_json({column})::text AS value FROM {name} WHERE {column} IS NOT NULL"  # noqa: S608 - our names
+            for row in await connection.fetch(query):
+                found.update(_KEY_ID.findall(row["value"]))
+    return found
+
+
 async def _fill(archive: zipfile.ZipFile, settings: Settings, passphrase: str | None) -> None:
     key = _known_key(settings)
     if key is None:
@@ -167,20 +177,13 @@ async def _fill(archive: zipfile.ZipFile, settings: Settings, passphrase: str | 
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             revision = await connection.fetchval("SELECT version_num FROM alembic_version")
             key_id = Cipher(key).key_id
-            stored = {
-                id_
-                for row in await connection.fetch(_SECRETS)
-                for id_ in _KEY_ID.findall(row["secrets"] or "")
-            }
-            if stored - {key_id}:
+            rows = _ordered(await connection.fetch(_TABLES))
+            if await _key_ids(connection, rows) - {key_id}:
                 raise BackupError(
                     "the SECRET_KEY here is not the one that encrypted the instance's secrets: give that one, or, "
                     "with OLD_SECRET_KEYS, run `cortexql rotate` first"
                 )
-            tables = [
-                await _write_table(connection, archive, row)
-                for row in _ordered(await connection.fetch(_TABLES))
-            ]
+            tables = [await _write_table(connection, archive, row) for row in rows]
             # Sequences know no transaction: what they say after is no less than what the tables hold.
             sequences = {row["name"]: row["last_value"] for row in await connection.fetch(_SEQUENCES)}
     finally:

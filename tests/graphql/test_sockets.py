@@ -4,10 +4,15 @@ import json
 from typing import Any
 
 import pytest
+from starlette.requests import HTTPConnection
 from websockets.exceptions import ConnectionClosed
 
 from cortexql.principal import Role
+from cortexql.resolvers.renewal import Renewal
 from cortexql.resolvers.socket import MAX_OPERATIONS
+from cortexql.resources import Resources
+from cortexql.schema.context import Context
+from cortexql.services import api_keys, users
 from tests.auth.sockets import socket_of
 from tests.conftest import World
 from tests.graphql.conftest import Client
@@ -77,6 +82,17 @@ async def test_of_two_operations_one_has_to_be_named(analyst: Client) -> None:
     assert "operationName" in error["message"]
     assert check(unknown, 400)
     assert named.json()["data"] == {"viewer": {"login": "analyze@alpha"}}
+
+
+async def test_who_is_moved_to_another_organization_follows_nothing_more(
+    resources: Resources, world: World
+) -> None:
+    caller = await api_keys.principal_of(resources.transactions, world.alpha.keys[Role.READ])
+    context = Context(resources, HTTPConnection({"type": "http", "headers": []}), caller)
+    assert await Renewal(resources).renew(context)
+    async with resources.transactions(world.superadmin) as tx:
+        await users.update(tx, "read@alpha", users.UserChange(organization="beta"))
+    assert not await Renewal(resources).renew(context)
 
 
 def _subscribe(id_: str, query: str) -> str:

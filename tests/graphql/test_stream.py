@@ -185,7 +185,7 @@ async def test_two_thousand_subscriptions_cost_no_statement_each(
 
 
 async def test_a_client_that_takes_nothing_is_dropped(resources: Resources, world: World) -> None:
-    app = StreamApp(resources, Renewal(resources), patience=0.2)
+    app = StreamApp(resources, Renewal(resources), asyncio.Event(), patience=0.2)
     body = json.dumps({"query": EVENTS}).encode()
     headers = [(b"content-type", b"application/json")]
     headers += [

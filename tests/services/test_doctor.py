@@ -293,6 +293,8 @@ async def set_registry(patient: Patient, host: str, password: str) -> None:
 @pytest.mark.parts
 async def test_faults_of_a_registry_are_named(with_engine: Patient, pulling_engine: PullingEngine) -> None:
     host = pulling_engine.registry.host
+    # Other tests may have had the engine trust it.
+    shutil.rmtree(Path("/etc/docker/certs.d") / host, ignore_errors=True)
     await set_registry(with_engine, host, PASSWORD)
     assert (await find(with_engine))["registries"].message.endswith(": add its authority")  # type: ignore[union-attr]
     await add_authority(with_engine, pulling_engine.registry.authority.pem)

@@ -15,10 +15,11 @@ from cortexql.models import Attachment, AttachmentChunk, Observable
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
-from cortexql.services import jobs, log, observables, organizations, retention
+from cortexql.services import jobs, log, observables, organizations, retention, sightings
 from cortexql.services.execution import Executor
 from cortexql.services.observables import ObservableKey
 from cortexql.services.organizations import OrganizationChange
+from cortexql.services.sightings import NewSighting
 from cortexql.services.submission import JobRequest, ObservableRequest, Outcome
 from tests.conftest import World
 from tests.services.steps import TEST, count_rows, get_job, submit, submit_echo
@@ -98,6 +99,29 @@ async def test_old_ended_jobs_go_with_all_they_had_and_with_their_own_organizati
     async with resources.transactions(TEST) as tx:
         with pytest.raises(CursorExpiredError):
             await log.read_after(tx, world.alpha.neuron.organization_id, 0)
+
+
+async def test_what_people_flagged_or_sighted_outlives_its_last_job(
+    resources: Resources, world: World, executor: Executor
+) -> None:
+    kept, deleted, flagged = [
+        await submit_echo(resources, world.alpha, ObservableRequest("ip", f"192.0.2.{n}")) for n in range(3)
+    ]
+    await executor.run_jobs()
+    analyst = world.alpha.principals[Role.ANALYZE]
+    async with resources.transactions(analyst) as tx:
+        for job_id in (kept, deleted):
+            job = await jobs.get(tx, job_id)
+            await sightings.sight(tx, job.observable_id or 0, NewSighting("the proxy"))
+        job = await jobs.get(tx, flagged)
+        await sightings.flag(tx, job.observable_id or 0, ioc=True)
+        await jobs.delete_job(tx, deleted)
+    await _age(resources, "8 days")
+    await _keep(resources, job_retention=_WEEK)
+    dropped = await retention.sweep(resources.transactions)
+    assert dropped == {"Job": 3, "Report": 0, "Observable": 0, "Attachment": 0}
+    async with resources.transactions(analyst) as tx:
+        assert len((await tx.session.scalars(select(Observable))).all()) == 3
 
 
 async def test_an_old_report_goes_its_job_stays_and_answers_nothing_more(
