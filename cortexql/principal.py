@@ -19,7 +19,7 @@ class Permission(StrEnum):
     """What a use case asks for in its first line."""
 
     READ = "read"  # the own organization's neurons, jobs, reports, quotas; the catalogue
-    JOB_SUBMIT = "job_submit"  # submit, cancel, delete
+    JOB_SUBMIT = "job_submit"  # submit, cancel, delete; flag and sight observables
     NEURON_MANAGE = "neuron_manage"  # enable, configure, upgrade, pull, limit; refresh the catalogue
     USER_MANAGE = "user_manage"  # users of the organization
     AUDIT_READ = "audit_read"  # who changed what in the organization

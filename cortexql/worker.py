@@ -22,9 +22,10 @@ from cortexql.resources import Resources, open_resources
 from cortexql.runner import docker, docker_engine, process
 from cortexql.runner.base import Runner
 from cortexql.services import definitions, doctor, images, retention, watching
-from cortexql.services.execution import Executor, sweep
+from cortexql.services.execution import Executor
 from cortexql.services.patient import Patient
 from cortexql.services.preparation import ExecutionContext
+from cortexql.services.sweeping import sweep
 from cortexql.settings import Settings
 
 log = get_logger(__name__)

@@ -7,29 +7,27 @@ what a dead one held goes back to the queue (see `sweep`).
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import func
 
 from cortexql.log import get_logger
 from cortexql.models import Job, JobStage, JobStatus, NeuronType, RunnerKind
 from cortexql.principal import system
 from cortexql.runner.base import EngineGoneError, Outcome, Runner, RunnerError, RunSpec
 from cortexql.runner.report import Failure, ParsedReport, Scrubber, clean, judge
-from cortexql.services import images, ledger, quotas, reports, scheduling, workers
+from cortexql.services import images, ledger, reports, scheduling, workers
+from cortexql.services.attempts import UNKNOWN_OUTCOME, End, end_failed, still_mine
 from cortexql.services.preparation import ExecutionContext, Preparation, UnrunnableError, prepare
 from cortexql.services.scheduling import Lease
 from cortexql.transaction import Transaction, is_outage
 
 log = get_logger(__name__)
-# A job whose worker died this often is what kills it.
-MAX_LOSSES = 3
-_SWEEPER = system("sweeper")
 _LAST_LINES = 20
 # Lines and stages are written together, this often at most.
 _NOTE_SECONDS = 0.5
@@ -195,7 +193,7 @@ class Executor:
                 try:
                     work = _Work(job, await prepare(tx, job, self._context))
                 except UnrunnableError as error:
-                    await _end_failed(tx, job, self._lease.owner, _End(str(error), started=False))
+                    await end_failed(tx, job, self._lease.owner, End(str(error), started=False))
                     continue
             self._under_way[job.id, job.attempts] = work
             return work
@@ -330,16 +328,16 @@ class Executor:
         owner = self._lease.owner
         values: dict[str, Any] = {"runner": work.runner, "image_digest": work.image_digest}
         if isinstance(result, Failure):
-            end = _End(
+            end = End(
                 result.message,
                 started=work.started,
                 error_input=result.input,
                 values=values,
                 notes=work.notes,
             )
-            return await _end_failed(tx, work.job, owner, end)
+            return await end_failed(tx, work.job, owner, end)
         values |= {"ended_at": func.now(), "lease_owner": None, "error_message": None}
-        which, cause = _still_mine(work.job, owner), ledger.Cause(owner)
+        which, cause = still_mine(work.job, owner), ledger.Cause(owner)
         moved = await ledger.move(tx, JobStatus.SUCCESS, which, cause, values, notes=work.notes)
         if moved:
             limit = work.needs.spec.limits.max_files_bytes
@@ -350,31 +348,14 @@ class Executor:
         cause = ledger.Cause(self._lease.owner, "its worker is stopping")
         if work.job.type is NeuronType.RESPONDER and work.started:
             async with self._context.transactions(self._principal) as tx:
-                end = _End(_UNKNOWN_OUTCOME, started=True, notes=work.notes)
-                await _end_failed(tx, work.job, self._lease.owner, end)
+                end = End(UNKNOWN_OUTCOME, started=True, notes=work.notes)
+                await end_failed(tx, work.job, self._lease.owner, end)
             return
         async with self._context.transactions(self._principal) as tx:
-            which = _still_mine(work.job, self._lease.owner)
+            which = still_mine(work.job, self._lease.owner)
             values = {"lease_owner": None, "started_at": None}
             await ledger.move(tx, JobStatus.WAITING, which, cause, values, notes=work.notes)
             tx.wake()
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """How an attempt failed. `started` False: the neuron had not begun, what was charged is given back."""
-
-    message: str
-    started: bool
-    reason: str | None = None
-    error_input: dict[str, Any] | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-    notes: Sequence[ledger.Note] = ()
-
-
-_UNKNOWN_OUTCOME = (
-    "the worker stopped while the responder was running: whether it acted is unknown, so it is not repeated"
-)
 
 
 class _Notes:
@@ -427,67 +408,6 @@ class _Notes:
                 await ledger.note(tx, self._work.job, pending, self._actor)
         except Exception as error:  # noqa: BLE001 a line that is not written must not end the run
             log.warning("job.note_failed", job_id=self._work.job.id, error=type(error).__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What a sweep found: jobs of dead workers, and how many jobs are due, counted to 100."""
-
-    taken_back: Sequence[int]
-    due: int
-
-
-async def sweep(context: ExecutionContext) -> Swept:
-    """Take back jobs whose worker is gone, and count what is due: wake-ups may have gone missing."""
-    async with context.transactions(_SWEEPER) as tx:
-        await workers.forget(tx)
-        lost = await scheduling.lost(tx)
-        for job in lost:
-            await _take_back(tx, job)
-        await scheduling.release_due(tx)
-        swept = Swept([job.id for job in lost], await scheduling.count_due(tx))
-    if lost:
-        log.warning("sweeper.took_back", jobs=swept.taken_back)
-    return swept
-
-
-async def _take_back(tx: Transaction, job: Job) -> None:
-    gone = f"worker {job.lease_owner} did not renew its lease"
-    losses = {"losses": job.losses + 1}
-    if job.type is NeuronType.RESPONDER:
-        await _end_failed(
-            tx, job, job.lease_owner, _End(_UNKNOWN_OUTCOME, started=True, reason=gone, values=losses)
-        )
-    elif job.losses + 1 >= MAX_LOSSES:
-        message = f"quarantined: {MAX_LOSSES} workers died while they ran it"
-        await _end_failed(tx, job, job.lease_owner, _End(message, started=True, reason=gone, values=losses))
-    else:
-        values = {"lease_owner": None, "started_at": None, **losses}
-        which = _still_mine(job, job.lease_owner)
-        await ledger.move(tx, JobStatus.WAITING, which, ledger.Cause("sweeper", gone), values)
-
-
-async def _end_failed(tx: Transaction, job: Job, owner: str | None, end: _End) -> bool:
-    """End an attempt in FAILURE, if it still is its owner's; what it had not begun to use up is given back."""
-    actor = "sweeper" if end.reason is not None or owner is None else owner
-    values = {
-        **end.values,
-        "ended_at": func.now(),
-        "lease_owner": None,
-        "error_message": clean(end.message),
-        "error_input": end.error_input,
-    }
-    cause = ledger.Cause(actor, end.reason)
-    which = _still_mine(job, owner)
-    moved = await ledger.move(tx, JobStatus.FAILURE, which, cause, values, notes=end.notes)
-    # An earlier attempt may have used it up.
-    if moved and not end.started and moved[0].attempts == 1:
-        await quotas.give_back(tx, moved[0])
-    return bool(moved)
-
-
-def _still_mine(job: Job, owner: str | None) -> ColumnElement[bool]:
-    return (Job.id == job.id) & (Job.attempts == job.attempts) & (Job.lease_owner == owner)
 
 
 async def _start(runner: Runner[Any], run: Any, work: _Work) -> None:

@@ -3,8 +3,8 @@
 import asyncio
 from urllib.parse import parse_qs, urlsplit
 
-from cortexql.services.execution import sweep
 from cortexql.services.preparation import ExecutionContext
+from cortexql.services.sweeping import sweep
 from tests.faults.proxy import Proxy
 from tests.faults.scene import LEASE_SECONDS, Scene, eventually
 

@@ -12,9 +12,10 @@ from cortexql.principal import Role, system
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
 from cortexql.services import jobs, neurons, scheduling, submission
-from cortexql.services.execution import MAX_LOSSES, Executor, sweep
+from cortexql.services.execution import Executor
 from cortexql.services.preparation import ExecutionContext
 from cortexql.services.submission import JobRequest, ObservableRequest
+from cortexql.services.sweeping import MAX_LOSSES, sweep
 from tests.conftest import World
 from tests.services.steps import count_rows, enable, events_of, submit
 

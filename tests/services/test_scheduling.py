@@ -10,10 +10,11 @@ from cortexql.principal import Principal, Role
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
 from cortexql.services import organizations, quotas, scheduling
-from cortexql.services.execution import Executor, Swept, sweep
+from cortexql.services.execution import Executor
 from cortexql.services.organizations import OrganizationChange
 from cortexql.services.scheduling import Lease
 from cortexql.services.submission import JobRequest
+from cortexql.services.sweeping import Swept, sweep
 from tests.conftest import World
 from tests.services.steps import (
     TEST,

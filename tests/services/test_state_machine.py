@@ -28,10 +28,11 @@ from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
 from cortexql.runner.report import Failure, ParsedReport
 from cortexql.services import jobs, quotas
-from cortexql.services.execution import MAX_LOSSES, Executor, sweep
+from cortexql.services.execution import Executor
 from cortexql.services.preparation import ExecutionContext
 from cortexql.services.quotas import QuotaSetting
 from cortexql.services.submission import JobRequest, ObservableRequest, Outcome, Submission
+from cortexql.services.sweeping import MAX_LOSSES, sweep
 from tests.conftest import World
 from tests.faults import checker
 from tests.services.steps import enable, submit
