@@ -309,9 +309,10 @@ class _Batch:
                 submission = question.submission
                 submission.job, submission.report_age = answer.job, answer.age
                 submission.outcome = Outcome.JOINED if answer.age is None else Outcome.FRESH
-        joined = [s.job.id for q in questions if (s := q.submission).job and s.outcome is Outcome.JOINED]
-        if joined:
-            await scheduling.raise_priority(self.tx, joined, self.request.priority)
+        joined = [q.submission.job for q in questions if q.submission.outcome is Outcome.JOINED]
+        lower = [job.id for job in joined if job and job.priority > self.request.priority]
+        if lower:
+            await scheduling.raise_priority(self.tx, lower, self.request.priority)
 
     async def _answer_repeated(self, questions: Sequence[_Question]) -> None:
         if not questions:

@@ -160,8 +160,13 @@ async def crawl_routes(
     for name in served():
         method, _, path = name.partition(" ")
         parameter = re.search(r"{[^}]+}", path)
-        # The way in and out is nobody's, and a stream has no end; what names nothing must not be done here.
-        if name == "GET /admin/live" or "/log" in path or (method != "GET" and (only or not parameter)):
+        # The way in and out is nobody's, a stream has no end, and the instance's figures are those of all together;
+        # what names nothing must not be done here.
+        if (
+            name in ("GET /admin/live", "GET /metrics")
+            or "/log" in path
+            or (method != "GET" and (only or not parameter))
+        ):
             continue
         for value in foreign_values(path, foreign) if parameter else [""]:
             filled = re.sub(r"{[^}]+}", value, path).replace("waitreport", "waitreport?atMost=0%20seconds")
