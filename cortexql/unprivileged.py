@@ -72,6 +72,8 @@ def command(given: Sequence[str], last_signal: signal.Signals) -> list[str]:
         "--clear-groups",
         f"--inh-caps={_CAPABILITIES}",
         f"--ambient-caps={_CAPABILITIES}",
+        # Or access(2), by which Postgres looks for its programs, passes over them for everybody but root.
+        "--securebits=+no_setuid_fixup",
         # What the kernel was asked for before is forgotten with the change of user.
         f"--pdeathsig={last_signal.name.removeprefix('SIG')}",
         "--",

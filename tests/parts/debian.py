@@ -17,6 +17,7 @@ PACKAGES = (
     "docker.io",  # docker_engine: dockerd, containerd and runc
     "faketime",  # faults: a worker whose clock is wrong
     "git",  # neurons are built from a repository
+    "libatomic1",  # the Node.js that comes with playwright
     "nginx-light",  # nginx: a proxy that ends TLS
     "rootlesskit",  # rootless: dockerd without root
     "samba-ad-dc",  # samba: an Active Directory

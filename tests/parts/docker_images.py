@@ -86,7 +86,10 @@ def _to_context(folder: Path, dockerfile: str) -> io.BytesIO:
 def _to_root_owned(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     if "__pycache__" in member.name:
         return None
-    return member.replace(uid=0, gid=0, uname="root", gname="root")
+    # Python 3.11.2, which is Debian 12's, has no TarInfo.replace.
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    return member
 
 
 def make_cache_folder() -> Path:
