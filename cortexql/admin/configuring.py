@@ -26,6 +26,15 @@ class Field:
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """An item in two versions, in words; empty where a version has none."""
+
+    name: str
+    before: str
+    after: str
+
+
 def fields(
     items: Iterable[ParsedItem],
     values: Mapping[str, Any],
@@ -68,6 +77,31 @@ def read(items: Iterable[ParsedItem], form: FormData, *, unset: bool = False) ->
 def cleared(items: Iterable[ParsedItem], form: FormData) -> list[str]:
     """Return the secrets that are to be forgotten."""
     return [item.name for item in items if item.secret and form.get(_CLEAR + item.name)]
+
+
+def differences(old: Iterable[ParsedItem], new: Iterable[ParsedItem]) -> list[Difference]:
+    """Return what one version asks for otherwise than another, item by item."""
+    before = {item.name: item for item in old}
+    after = {item.name: item for item in new}
+    added = [Difference(name, "", _described(item)) for name, item in after.items() if name not in before]
+    kept = [
+        Difference(name, _described(item), _described(after[name]) if name in after else "")
+        for name, item in before.items()
+    ]
+    return added + [one for one in kept if one.before != one.after]
+
+
+def _described(item: ParsedItem) -> str:
+    """Return in words what an item asks for."""
+    default = "" if item.secret else _to_text(item.default).replace("\n", ", ")
+    words = [
+        f"list of {item.type}s" if item.multi else item.type,
+        "required" if item.required and item.default is None else "",
+        "secret" if item.secret else "",
+        f"by default {default}" if default else "",
+        item.description or "",
+    ]
+    return "; ".join(word for word in words if word)
 
 
 def _filled_in(form: FormData, item: ParsedItem) -> str:

@@ -11,6 +11,7 @@ from cortexql import __version__
 # Tones of console.css.
 _LEVELS = {"info": "blue", "safe": "green", "suspicious": "orange", "malicious": "red"}
 _STATES = {"in_progress": "blue", "success": "green", "failure": "red", "cancelled": "yellow"}
+_KINDS = {"analyzer": "Analyzers", "responder": "Responders"}
 _TLP_TONES = ("grey", "green", "orange", "orange", "red")
 # What a redirect may tell: the address names it, so it is no place for other words.
 _NOTICES = {
@@ -99,7 +100,7 @@ def _environment_of(folder: Path) -> Environment:
         "pap": lambda level: f"PAP:{_PAP[level]}",
         "tlp_tone": lambda level: _TLP_TONES[level],
     }
-    environment.globals |= {"vendor": "/static/vendor", "version": __version__}
+    environment.globals |= {"vendor": "/static/vendor", "version": __version__, "kinds": _KINDS}
     return environment
 
 

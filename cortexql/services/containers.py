@@ -17,7 +17,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SMALLEST_MEMORY = 6 * 2**20  # the engine's own
 _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 # These weigh on the host or open its networks: the instance's administrators decide.
-_HOSTS = frozenset({"memory", "cpus", "pids", "network", "max_output_bytes", "max_log_lines"})
+HOSTS = frozenset({"memory", "cpus", "pids", "network", "max_output_bytes", "max_log_lines"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def change(neuron: Neuron, given: Mapping[str, Any], principal: Principal) -> di
         ForbiddenError: the host's resources or networks were to be changed by somebody else than a superadmin.
         InvalidInputError: a value is none for its name, or a digest is missing where it is pinned.
     """
-    forbidden = sorted(name for name in _HOSTS & given.keys() if given[name] != neuron.container.get(name))
+    forbidden = sorted(name for name in HOSTS & given.keys() if given[name] != neuron.container.get(name))
     # None at all is safer than any network: an orgadmin may choose it.
     is_safe = not forbidden or (forbidden == ["network"] and given["network"] == "none")
     if not is_safe and not principal.may(Permission.INSTANCE_MANAGE):

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy import ColumnElement, delete, func, literal, or_, select
 
 from cortexql.catalog import source as sources
 from cortexql.catalog.definition import ParsedDefinition
@@ -134,15 +134,22 @@ async def get(tx: Transaction, definition_id: str) -> Definition:
 
 
 async def list_page(
-    tx: Transaction, kind: NeuronType | None, search: str | None, request: page.PageRequest
+    tx: Transaction,
+    kind: NeuronType | None,
+    search: str | None,
+    request: page.PageRequest,
+    *,
+    data_type: str | None = None,
 ) -> page.Page[Definition]:
-    """Page through what the catalogues offer now."""
+    """Page through what the catalogues offer now, all or what takes a data type."""
     tx.principal.require(Permission.READ)
     query = select(Definition).where(Definition.gone_at.is_(None))
     if kind is not None:
         query = query.where(Definition.type == kind)
     if search:
         query = query.where(_matches(search))
+    if data_type:
+        query = query.where(literal(data_type) == func.any(Definition.data_types))
     return await page.read(tx, query, _BY_NAME, request)
 
 

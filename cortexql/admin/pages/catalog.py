@@ -50,10 +50,14 @@ async def enable(visit: Visit) -> Response:
 
 
 async def _list(visit: Visit, refreshed: definitions.Refresh | None = None) -> Response:
-    filters = {name: value for name in ("search", "type") if (value := visit.asked(name))}
+    filters = {name: value for name in ("search", "type", "data_type") if (value := visit.asked(name))}
     async with visit.open() as tx:
         page = await definitions.list_page(
-            tx, _kind(filters.get("type")), filters.get("search"), visit.page_request(_PAGE)
+            tx,
+            _kind(filters.get("type")),
+            filters.get("search"),
+            visit.page_request(_PAGE),
+            data_type=filters.get("data_type"),
         )
         enabled = await neurons.list_by_definition(tx, [row.id for row in page.rows])
     named = {row.id: [n for n in enabled if n.definition_pk == row.id] for row in page.rows}

@@ -6,9 +6,10 @@ from typing import Any
 from starlette.responses import Response
 
 from cortexql import duration, guess
-from cortexql.admin import configuring
+from cortexql.admin import configuring, containers
 from cortexql.admin.pages.owners import organization_names
 from cortexql.admin.visit import Visit, to_int
+from cortexql.catalog.definition import ParsedItem
 from cortexql.errors import CortexError, InvalidInputError, NotFoundError
 from cortexql.models import Definition, Image, Neuron, NeuronType
 from cortexql.principal import Permission
@@ -27,21 +28,25 @@ async def list_neurons(visit: Visit) -> Response:
         for kind in NeuronType:
             found = await neurons.of_organizations(tx, [owner.id], kind, PageRequest(first=MAX_SIZE))
             rows += found[owner.id].rows
-        newer = await definitions.newer(tx, [row.definition_pk for row in rows])
-    filters = {name: value for name in ("search", "data_type") if (value := visit.asked(name))}
+        pks = [row.definition_pk for row in rows]
+        newer = await definitions.newer(tx, pks)
+        known = await images.by_definition(tx, pks, visit.resources.cipher)
+    filters = {name: value for name in ("search", "type", "data_type") if (value := visit.asked(name))}
     listed = [(row, neurons.data_types(row), newer.get(row.definition_pk)) for row in rows]
     return visit.page(
         "neurons/list.html",
+        partial="neurons/_table.html",
+        images=known,
         rows=[one for one in listed if _fits(one[0], one[1], filters)],
         filters=filters,
         owner=owner.name,
-        owners=owners,
+        owners={name: name for name in owners},
     )
 
 
 async def show(visit: Visit) -> Response:
     """Show one with its configuration."""
-    return await _form(visit)
+    return await form(visit)
 
 
 async def update(visit: Visit) -> Response:
@@ -61,7 +66,7 @@ async def update(visit: Visit) -> Response:
         async with visit.open() as tx:
             await neurons.update(tx, neuron.id, change, visit.resources.cipher)
     except CortexError as error:
-        return await _form(visit, error)
+        return await form(visit, error)
     return visit.to(f"/neurons/{neuron.id}", done="saved")
 
 
@@ -73,7 +78,7 @@ async def test_run(visit: Visit) -> Response:
             request = JobRequest([observable], [_id(visit)], max_age=timedelta(0), label="test run")
             done = await submission.submit_one(tx, request, visit.resources.settings)
     except CortexError as error:
-        return await _form(visit, error)
+        return await form(visit, error)
     return visit.to(f"/jobs/{done.job.id}") if done.job else visit.to("/jobs")
 
 
@@ -97,13 +102,17 @@ async def show_image(visit: Visit) -> Response:
 
 
 async def upgrade(visit: Visit) -> Response:
-    """Go over to another version, with the configuration kept."""
-    change = neurons.NeuronChange(definition_id=visit.given("definition"))
+    """Go over to another version, with the configuration kept and what is new in it filled in."""
+    visit.principal.require(Permission.NEURON_MANAGE)
     try:
         async with visit.open() as tx:
+            old = (await neurons.get(tx, _id(visit))).definition
+            new = await definitions.get(tx, visit.given("definition"))
+            given = configuring.read(_new_items(old, new), visit.form)
+            change = neurons.NeuronChange(definition_id=new.definition_id, configuration=given)
             neuron = await neurons.update(tx, _id(visit), change, visit.resources.cipher)
     except CortexError as error:
-        return await _form(visit, error)
+        return await form(visit, error)
     return visit.to(f"/neurons/{neuron.id}", done="saved")
 
 
@@ -134,7 +143,11 @@ def _limits(visit: Visit) -> dict[str, Any]:
 
 def _fits(neuron: Neuron, takes: list[str], filters: dict[str, str]) -> bool:
     named = f"{neuron.name} {neuron.definition.name} {neuron.definition.description}".lower()
-    return filters.get("search", "").lower() in named and filters.get("data_type") in (None, *takes)
+    return (
+        filters.get("search", "").lower() in named
+        and filters.get("type") in (None, neuron.type.value)
+        and filters.get("data_type") in (None, *takes)
+    )
 
 
 async def _image(visit: Visit, tx: Transaction, neuron: Neuron) -> tuple[str, Image | None] | None:
@@ -142,19 +155,10 @@ async def _image(visit: Visit, tx: Transaction, neuron: Neuron) -> tuple[str, Im
     return found.get(neuron.definition_pk)
 
 
-def _changed_items(old: Definition, new: Definition | None) -> list[tuple[str, str]]:
-    """Return what a newer version asks for otherwise: (name, how)."""
-    if new is None:
-        return []
-    before = {item.name: item for item in configuration.own_items(old)}
-    after = {item.name: item for item in configuration.own_items(new)}
-    told = [
-        (name, "new, and needed" if item.required and item.default is None else "new")
-        for name, item in after.items()
-        if name not in before
-    ]
-    told += [(name, "gone, its value is dropped") for name in before if name not in after]
-    return told + [(name, "changed") for name in before if name in after and before[name] != after[name]]
+def _new_items(old: Definition, new: Definition) -> list[ParsedItem]:
+    """Return what a newer version asks for that the older one did not know."""
+    known = {item.name for item in configuration.own_items(old)}
+    return [item for item in configuration.own_items(new) if item.name not in known]
 
 
 def _id(visit: Visit) -> int:
@@ -165,7 +169,8 @@ def _to_text(span: timedelta | None) -> str:
     return duration.to_iso(span).removeprefix("PT").lower() if span else ""
 
 
-async def _form(visit: Visit, error: CortexError | None = None) -> Response:
+async def form(visit: Visit, error: CortexError | None = None) -> Response:
+    """Show one with its configuration, and with what was wrong in a form of its page."""
     async with visit.open() as tx:
         neuron = await neurons.get(tx, _id(visit))
         (whole,) = await neurons.configured(tx, [neuron])
@@ -175,18 +180,26 @@ async def _form(visit: Visit, error: CortexError | None = None) -> Response:
     items = (
         configuration.all_items(neuron.definition) if visit.principal.may(Permission.NEURON_MANAGE) else ()
     )
+    offered = newer.get(neuron.definition_pk)
+    own_items = configuration.own_items(neuron.definition)
     secrets_set = {*neuron.secrets, *(whole.shared.secrets if whole.shared else {})}
     return visit.page(
         "neurons/show.html",
         status=error.status if error else 200,
         neuron=neuron,
         definition=neuron.definition,
-        newer=newer.get(neuron.definition_pk),
+        newer=offered,
         data_types=neurons.data_types(neuron),
         usages=usages,
         image=image,
-        changed_items=_changed_items(neuron.definition, newer.get(neuron.definition_pk)),
+        changed_items=configuring.differences(own_items, configuration.own_items(offered)) if offered else [],
+        new_fields=configuring.fields(_new_items(neuron.definition, offered), {}, set(), visit.form, error)
+        if offered
+        else [],
         own=neuron.organization_id == visit.principal.organization_id,
+        container=containers.fields(
+            neuron, visit.resources.settings, by_superadmin=visit.may("instance_manage")
+        ),
         times={name: _to_text(getattr(neuron, name)) for name in ("job_timeout", "freshness")},
         fields=configuring.fields(items, neuron.configuration, secrets_set, visit.form, error),
         error=error.message if error else "",

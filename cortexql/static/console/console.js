@@ -1,5 +1,6 @@
 "use strict";
-// Small helps: "/" goes to the search, copy buttons, choosing all rows, and a choice that outlives a live update.
+// Small helps: "/" goes to the search, copy buttons, choosing all rows, a choice that outlives a live update, questions
+// before what cannot be undone, times in the reader's zone, and sums of what is left to give.
 (() => {
   const boxes = (form) => form.querySelectorAll('input[name="id"]');
   const show = (form) => {
@@ -20,7 +21,7 @@
     show(form);
   });
   document.addEventListener("keydown", (event) => {
-    const search = document.getElementById("search");
+    const search = document.querySelector('#search, form[role="search"] input');
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || !search) return;
     if (event.target.matches("input, textarea, select, [contenteditable]")) return;
     event.preventDefault();
@@ -43,24 +44,55 @@
     document.execCommand("copy");
     field.remove();
   };
-  // Times are told in UTC; the browser knows the reader's own.
-  const localize = (root) => {
-    for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
+  // Pages tell times in UTC, and are cached by nobody: the reader's zone is known here alone.
+  const localize = () => {
+    for (const time of document.querySelectorAll("time[datetime]:not([data-local])")) {
       time.dataset.local = "";
-      time.title = `${new Date(time.dateTime).toLocaleString()} (${time.title})`;
+      const moment = new Date(time.dateTime);
+      const here = moment.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
+      if (time.matches("[data-whole]")) {
+        time.title = time.textContent;
+        time.textContent = here;
+      } else {
+        if (time.matches("[data-clock]")) time.textContent = moment.toTimeString().slice(0, 8);
+        time.title = `${here} (${time.title})`;
+      }
     }
   };
+  document.addEventListener("submit", (event) => {
+    const question = event.submitter?.dataset.confirm;
+    if (question && !confirm(question)) event.preventDefault();
+  });
+  // What is left to give: the whole less the parts.
+  const count = (form) => {
+    const whole = form.querySelector("[data-whole-of]");
+    const left = form.querySelector("[data-left]");
+    const parts = [...form.querySelectorAll("[data-part]")].map((field) => Number(field.value) || 0);
+    const rest = (Number(whole.value) || 0) - parts.reduce((sum, part) => sum + part, 0);
+    left.textContent = rest.toLocaleString("en");
+    left.classList.toggle("text-danger", rest < 0);
+  };
+  document.addEventListener("input", (event) => {
+    const form = event.target.closest?.("form[data-split]");
+    if (form) count(form);
+  });
+  // A page that refuses says why: where the keyboard is, and where a screen reader begins.
+  const refusal = document.querySelector('main [role="alert"]');
+  if (refusal) {
+    refusal.tabIndex = -1;
+    refusal.focus();
+  }
   let kept = new Set();
   document.addEventListener("htmx:beforeSwap", () => {
     kept = new Set([...document.querySelectorAll('form[data-choice] input[name="id"]:checked')].map((box) => box.value));
   });
-  document.addEventListener("htmx:load", (event) => {
-    localize(event.detail.elt);
+  document.addEventListener("htmx:load", () => {
+    localize();
     for (const form of forms()) {
       for (const box of boxes(form)) if (kept.has(box.value)) box.checked = true;
       show(form);
     }
   });
   forms().forEach(show);
-  localize(document);
+  localize();
 })();

@@ -1,0 +1,92 @@
+"""One neuron's page: its containers, and a newer version with what that asks for otherwise."""
+
+from sqlalchemy import text
+
+from cortexql.resources import Resources
+from tests.admin.test_administration import read_neuron
+from tests.admin.test_console import signed_in
+from tests.conftest import World
+from tests.services.steps import enable
+from tests.services.test_definitions import Catalogue, catalogue, entry
+
+__all__ = ["catalogue"]
+
+
+def item(name: str, **more: object) -> dict[str, object]:
+    return {"name": name, "type": "string", "required": False, "multi": False, "description": "", **more}
+
+
+async def set_image(resources: Resources, image: str | None) -> None:
+    statement = text("UPDATE definition SET docker_image = :image WHERE definition_id = 'Echo_1_0'")
+    async with resources.engine.begin() as connection:
+        await connection.execute(statement, {"image": image})
+
+
+async def test_containers_are_made_as_the_form_says_and_the_hosts_part_is_a_superadmins(
+    url: str, world: World, resources: Resources
+) -> None:
+    address = f"/admin/neurons/{world.alpha.neuron.id}"
+    await set_image(resources, "vendor/echo:1")
+    try:
+        async with signed_in(url, resources, "orgadmin@alpha") as client:
+            form = {
+                "container:image_policy": "never",
+                "container:read_only": "true",
+                "container:network": "none",
+            }
+            assert (await client.post(f"{address}/container", data=form)).status_code == 303
+            expected = {"image_policy": "never", "read_only": True, "network": "none"}
+            assert (await read_neuron(resources, world, world.alpha.neuron.id)).container == expected
+            for wrong, told in (
+                ({"container:memory": "8g"}, "memory of containers is for superadmins"),
+                ({"container:image_policy": "digest"}, "a pinned image needs its digest"),
+                ({"container:pids": "many"}, "is no number for processes"),
+                ({"container:image_policy": "sometimes"}, "is no"),
+            ):
+                refused = await client.post(f"{address}/container", data=wrong)
+                assert (refused.status_code in (400, 403), told in refused.text) == (True, True), wrong
+            assert (await read_neuron(resources, world, world.alpha.neuron.id)).container == expected
+            assert '<input class="form-control"' in (await client.get(address)).text
+        async with signed_in(url, resources, "root") as client:
+            form = {"container:memory": "2g", "container:cpus": "1.5", "container:image_policy": ""}
+            assert (await client.post(f"{address}/container", data=form)).status_code == 303
+            page = (await client.get(address)).text
+            assert ('value="2g"' in page, 'value="1.5"' in page) == (True, True)
+        kept = await read_neuron(resources, world, world.alpha.neuron.id)
+        assert kept.container == {"read_only": True, "network": "none", "memory": "2g", "cpus": 1.5}
+        async with signed_in(url, resources, "orgadmin@alpha") as client:
+            form = {"container:read_only": "", "container:network": "none"}
+            assert (await client.post(f"{address}/container", data=form)).status_code == 303
+        async with signed_in(url, resources, "orgadmin@beta") as client:
+            assert (await client.post(f"{address}/container", data=form)).status_code == 404
+    finally:
+        await set_image(resources, None)
+    kept = await read_neuron(resources, world, world.alpha.neuron.id)
+    assert kept.container == {"network": "none", "memory": "2g", "cpus": 1.5}
+
+
+async def test_an_upgrade_shows_what_differs_and_takes_what_is_new(
+    url: str, catalogue: Catalogue, world: World, resources: Resources
+) -> None:
+    await catalogue.refresh(entry("A", configurationItems=[item("url"), item("old"), item("same")]))
+    neuron = await enable(resources, "alpha", "A_1_0", configuration={"url": "https://x.example", "old": "1"})
+    newer = [item("url", required=True), item("same"), item("more", required=True, type="number")]
+    await catalogue.refresh(entry("A", version="2.0", configurationItems=newer))
+    address = f"/admin/neurons/{neuron.id}"
+    async with signed_in(url, resources, "orgadmin@alpha") as client:
+        page = (await client.get(address)).text
+        shown = page[page.index("Version 2.0 is in the catalogue") : page.index("</table>")]
+        for told in (">url<", "string; required", ">old<", "gone: its value is dropped", "number; required"):
+            assert told in shown, told
+        assert ">same<" not in shown
+        refused = await client.post(f"{address}/upgrade", data={"definition": "A_2_0"})
+        assert (refused.status_code, "more is required" in refused.text) == (400, True)
+        assert (await read_neuron(resources, world, neuron.id)).definition.version == "1.0"
+        done = await client.post(f"{address}/upgrade", data={"definition": "A_2_0", "item:more": "7"})
+        assert done.status_code == 303
+        found = await client.get("/admin/catalog?search=A_2&data_type=ip")
+        assert ("A_2_0" in found.text, "Nothing found" in found.text) == (True, False)
+        assert "Nothing found" in (await client.get("/admin/catalog?data_type=nothing")).text
+    upgraded = await read_neuron(resources, world, neuron.id)
+    assert upgraded.definition.version == "2.0"
+    assert upgraded.configuration == {"url": "https://x.example", "more": 7}
