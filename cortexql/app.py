@@ -19,12 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cortexql.admin.errors import show_unexpected
 from cortexql.admin.routes import admin
+from cortexql.auth.places import Places
 from cortexql.auth.rates import Rates
+from cortexql.auth.renewal import Renewal
 from cortexql.auth.x509 import ForwardedMiddleware
 from cortexql.errors import CortexError, TooLargeError
 from cortexql.log import get_logger
 from cortexql.resolvers.asgi import GraphQLApp
-from cortexql.resolvers.renewal import Renewal
 from cortexql.resolvers.stream import StreamApp
 from cortexql.resources import open_resources
 from cortexql.rest import audit, exports, probes
@@ -40,6 +41,7 @@ _FORM_OVERHEAD = 2**20
 # Asked by what watches us, which no limit may turn away.
 _PROBES = ("/healthz", "/readyz", "/metrics")
 _TRY_AGAIN_LATER = 1013
+_MAX_LIVE_PAGES = 100
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -97,7 +99,8 @@ def _lifespan(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextM
             app.state.resources = resources
             # Set before the server stops: streams end then, which it would wait for.
             app.state.stopping = asyncio.Event()
-            renewal = Renewal(resources)
+            app.state.renewal = renewal = Renewal(resources)
+            app.state.places = Places(_MAX_LIVE_PAGES)
             app.state.graphql = GraphQLApp(resources, renewal)
             app.state.stream = StreamApp(resources, renewal, app.state.stopping)
             feeding = asyncio.create_task(resources.feed.run())

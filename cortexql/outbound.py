@@ -89,7 +89,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         if proxy := self._network.find_proxy(str(named)):
             return await self._ask(request, proxy)
         addresses = await resolve(named.host, named.port or _PORTS[named.scheme])
-        self._check_place(named.host, addresses)
+        check_place(named.host, addresses, self._allowed)
         request.extensions = {**request.extensions, "sni_hostname": named.host}
         for address in addresses:
             request.url = named.copy_with(host=address.compressed)
@@ -113,14 +113,15 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             raise OutboundError("its answer is encoded, which was not asked for")
         return httpx2.Response(response.status_code, headers=response.headers, content=bytes(content))
 
-    def _check_place(self, host: str, addresses: Iterable[Address]) -> None:
-        for address in addresses:
-            closed = address.is_loopback or is_closed(address)
-            if closed and not any(address in network for network in self._allowed):
-                raise OutboundError(
-                    f"{host} is {address}, a loopback, link-local or metadata address: nothing is asked there, "
-                    "unless OUTBOUND_ALLOW names it"
-                )
+
+def check_place(host: str, addresses: Iterable[Address], allowed: Sequence[IpNetwork]) -> None:
+    """Raise OutboundError where nothing is asked of one of a host's addresses."""
+    for address in addresses:
+        if _is_closed(address) and not any(address in network for network in allowed):
+            raise OutboundError(
+                f"{host} is {address}, a loopback, link-local or metadata address: nothing is asked there, "
+                "unless OUTBOUND_ALLOW names it"
+            )
 
 
 async def resolve(host: str, port: int) -> list[Address]:
@@ -146,6 +147,8 @@ def unmapped(text: str) -> Address:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def is_closed(address: Address) -> bool:
-    """Say whether it is an address where nothing is ever to be had, or a cloud's secrets."""
+def _is_closed(address: Address) -> bool:
+    """Say whether it is our own host, an address where nothing is ever to be had, or a cloud's secrets."""
+    if address.is_loopback:
+        return True
     return address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA

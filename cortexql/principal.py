@@ -1,6 +1,7 @@
 """Who asks, and what a role may do: the role table of the public contract, once, and pure."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cortexql.errors import ForbiddenError
@@ -35,6 +36,16 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
 }
 
 
+def includes(role: Role, other: Role) -> bool:
+    """Say whether a role may do whatever another may: orgadmin includes analyze, and that read."""
+    return ROLE_PERMISSIONS[role] >= ROLE_PERMISSIONS[other]
+
+
+def included(roles: Iterable[Role]) -> frozenset[Role]:
+    """Return some roles with all that they include."""
+    return frozenset(other for role in roles for other in Role if includes(role, other))
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated caller, or the system itself (worker, sweeper, shell), which sees every row.
@@ -52,6 +63,8 @@ class Principal:
     restricted: bool = False
     session_id: int | None = None
     api_key_id: int | None = None
+    # Of a local password that was shown: another one has another.
+    password_mark: str = field(default="", repr=False)
 
     @property
     def is_system(self) -> bool:
@@ -64,6 +77,10 @@ class Principal:
     def may(self, permission: Permission) -> bool:
         """Say whether any of the roles grants it."""
         return self.is_system or any(permission in ROLE_PERMISSIONS[role] for role in self.roles)
+
+    def has(self, role: Role) -> bool:
+        """Say whether one of the roles is it, or includes it."""
+        return role in included(self.roles)
 
     def require(self, permission: Permission) -> None:
         """Raise ForbiddenError unless a role grants it."""

@@ -211,6 +211,10 @@ class Settings(BaseSettings):
     x509_ca: FilePath | None = Field(
         None, description="PEM file of the authorities that issue client certificates"
     )
+    x509_crl: FilePath | None = Field(
+        None,
+        description="PEM file of their revocation lists, read again when it changes; empty: none is looked at",
+    )
     x509_header: ProxyHeader = Field(
         "", description="header in which trusted proxies hand on a client's certificate; empty: none does"
     )

@@ -35,6 +35,8 @@ log = get_logger(__name__)
 _SECONDS = 20.0
 _KEPT_SECONDS = 3600.0
 _LEEWAY_SECONDS = 60
+# OpenID Connect Core 1.0, 2.
+_LONGEST_SUBJECT = 255
 # Never `none`, and never a shared secret: whoever verifies those could also sign.
 _ALGORITHMS = [f"{family}{bits}" for family in ("RS", "PS", "ES") for bits in (256, 384, 512)] + ["EdDSA"]
 
@@ -244,7 +246,11 @@ class OidcProvider:
         names = [groups] if isinstance(groups, str) else groups if isinstance(groups, list) else []
         name = _find(claims, settings.oidc_name_claim)
         told = frozenset(each for each in names if isinstance(each, str))
-        return Identity(self.name, login, name if isinstance(name, str) else "", told)
+        subject = claims["sub"]
+        if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_SUBJECT or "\0" in subject:
+            raise OidcError("the provider tells no subject, or an odd one")
+        shown = name if isinstance(name, str) else ""
+        return Identity(self.name, login, shown, told, settings.oidc_issuer, subject)
 
 
 @lru_cache(maxsize=4)

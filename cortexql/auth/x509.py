@@ -5,7 +5,6 @@ Both stand where ASGI's TLS extension has them: `scope["extensions"]["tls"]["cli
 
 import base64
 import binascii
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,6 +19,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from cortexql.auth import revocation
 from cortexql.auth.address import address_of
 from cortexql.errors import UnauthenticatedError
 from cortexql.log import get_logger
@@ -64,10 +64,10 @@ async def principal_of(resources: Resources, connection: HTTPConnection) -> Prin
         UnauthenticatedError: the certificate is not valid, has no login, or its user stays out.
     """
     settings = resources.settings
-    chain = ((connection.scope.get("extensions") or {}).get("tls") or {}).get("client_cert_chain")
-    if _NAME not in settings.auth_providers or not chain:
+    pem = _shown(connection)
+    if _NAME not in settings.auth_providers or not pem:
         return None
-    identity = _identify(str(chain[0]), settings)
+    identity = _identify(pem, settings)
     principal = await identities.principal_of(resources.transactions, identity, settings)
     principal = replace(principal, address=address_of(connection))
     attempt = lockout.Attempt.of(principal.login, principal.address)
@@ -78,10 +78,21 @@ async def principal_of(resources: Resources, connection: HTTPConnection) -> Prin
     return principal
 
 
+def check_shown(principal: Principal, connection: HTTPConnection, settings: Settings) -> None:
+    """Raise UnauthenticatedError where a caller came in by a certificate that is not valid any more."""
+    if principal.credential == _NAME:
+        _identify(_shown(connection), settings)
+
+
+def _shown(connection: HTTPConnection) -> str:
+    chain = ((connection.scope.get("extensions") or {}).get("tls") or {}).get("client_cert_chain")
+    return str(chain[0]) if chain else ""
+
+
 def _identify(pem: str, settings: Settings) -> Identity:
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
-        reason = _fault(certificate, _authorities(settings.x509_ca))
+        reason = _fault(certificate, settings)
         login = "" if reason else _login(certificate, settings.x509_login)
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise UnauthenticatedError from error
@@ -94,12 +105,18 @@ def _identify(pem: str, settings: Settings) -> Identity:
     return Identity(_NAME, login, str(name[0].value) if name else "", groups)
 
 
-def _fault(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> str:
+def _fault(certificate: x509.Certificate, settings: Settings) -> str:
     """Return why a certificate does not do, or an empty text. A proxy may hand on what it has not verified."""
+    assert settings.x509_ca is not None
     if not certificate.not_valid_before_utc <= datetime.now(UTC) <= certificate.not_valid_after_utc:
         return "it is not valid now"
-    if not any(_is_issued_by(certificate, authority) for authority in authorities):
+    issuers = [one for one in _authorities(settings.x509_ca) if _is_issued_by(certificate, one)]
+    if not issuers:
         return "no authority of X509_CA has issued it"
+    if settings.x509_crl is not None and (
+        reason := revocation.fault(certificate, issuers, settings.x509_crl)
+    ):
+        return reason
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:

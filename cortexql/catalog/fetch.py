@@ -3,13 +3,14 @@
 import asyncio
 import ssl
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import httpx
 
 from cortexql import outbound
-from cortexql.outbound import Network, OutboundError
+from cortexql.outbound import IpNetwork, Network, OutboundError
 
 MAX_BYTES = 16 * 2**20
 _MAX_REDIRECTS = 5
@@ -30,19 +31,19 @@ class _Redirect:
     is_public: bool
 
 
-async def fetch(url: str, network: Network) -> bytes:
+async def fetch(url: str, network: Network, allowed: Sequence[IpNetwork]) -> bytes:
     """Return a file's content.
 
     A redirect is followed, but not from https to http, nor from the public internet into a private network, and
-    nothing is ever asked of link-local and metadata addresses.
+    nothing is asked of loopback, link-local and metadata addresses that are not among the allowed networks.
 
     Raises:
-        FetchError: it answers with an error, takes too long, is too large, or leads where it must not.
+        OutboundError: it answers with an error, takes too long, is too large, or leads where it must not.
         httpx.HTTPError: it does not answer.
     """
     try:
         async with asyncio.timeout(_TOTAL_SECONDS):
-            return await _follow(url, network)
+            return await _follow(url, network, allowed)
     except TimeoutError as error:
         raise FetchError(f"it took longer than {_TOTAL_SECONDS:g} s") from error
 
@@ -53,10 +54,10 @@ def without_credentials(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-async def _follow(url: str, network: Network) -> bytes:
+async def _follow(url: str, network: Network, allowed: Sequence[IpNetwork]) -> bytes:
     was_public = False
     for _ in range(_MAX_REDIRECTS + 1):
-        answer = await _get(url, network, was_public=was_public)
+        answer = await _get(url, network, allowed, was_public=was_public)
         if isinstance(answer, bytes):
             return answer
         was_public, target = answer.is_public, urljoin(url, answer.url)
@@ -67,7 +68,9 @@ async def _follow(url: str, network: Network) -> bytes:
     raise FetchError(f"it redirects more than {_MAX_REDIRECTS} times")
 
 
-async def _get(url: str, network: Network, *, was_public: bool) -> bytes | _Redirect:
+async def _get(
+    url: str, network: Network, allowed: Sequence[IpNetwork], *, was_public: bool
+) -> bytes | _Redirect:
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
@@ -75,7 +78,9 @@ async def _get(url: str, network: Network, *, was_public: bool) -> bytes | _Redi
     proxy = network.find_proxy(url)
     addresses = await _resolve(address, is_proxied=proxy is not None)
     is_public = all(map(_is_public, addresses)) and bool(addresses)
-    _check_place(address.host, addresses, was_public=was_public)
+    outbound.check_place(address.host, addresses, allowed)
+    if was_public:
+        _check_way(addresses)
     # The addresses that were checked are those that are asked: a name could resolve differently a second time.
     candidates = [address.copy_with(host=each.compressed) for each in addresses]
     for asked in [address] if proxy else candidates:
@@ -112,11 +117,9 @@ async def _resolve(url: httpx.URL, *, is_proxied: bool) -> list[outbound.Address
         return []
 
 
-def _check_place(host: str, addresses: list[outbound.Address], *, was_public: bool) -> None:
+def _check_way(addresses: list[outbound.Address]) -> None:
     for address in addresses:
-        if outbound.is_closed(address):
-            raise FetchError(f"{host} is {address}, a link-local or metadata address: nothing is asked there")
-        if was_public and not _is_public(address):
+        if not _is_public(address):
             raise FetchError(f"it redirects from the public network to {address}, into a private one")
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import httpx
 
 from cortexql.catalog.definition import DefinitionError, Kind, ParsedDefinition, parse
 from cortexql.catalog.fetch import MAX_BYTES, fetch, without_credentials
-from cortexql.outbound import Network
+from cortexql.outbound import IpNetwork, Network
 
 MAX_DEFINITIONS = 20_000
 
@@ -39,13 +39,18 @@ class Listing:
     complete: bool = True
 
 
-async def read(source: str, kind: Kind, network: Network | None = None) -> Listing:
-    """Read a source; whatever is wrong with it is in the listing, never raised."""
+async def read(
+    source: str, kind: Kind, network: Network | None = None, allowed: Sequence[IpNetwork] = ()
+) -> Listing:
+    """Read a source; whatever is wrong with it is in the listing, never raised.
+
+    `allowed`: networks among loopback, link-local and metadata addresses that may be asked.
+    """
     is_url = urlsplit(source).scheme in ("http", "https")
     label = without_credentials(source) if is_url else source
     try:
         if is_url:
-            content = await fetch(source, network or Network())
+            content = await fetch(source, network or Network(), allowed)
             listing = await asyncio.to_thread(_read_content, label, content, kind)
         else:
             listing = await asyncio.to_thread(_read_path, Path(source.removeprefix("file://")), kind)

@@ -38,6 +38,8 @@ class Neuron(SQLModel, table=True):
     freshness: timedelta | None = Field(default=None, sa_type=Interval)
     # How many of its jobs may run at once; None: any number.
     max_concurrent_jobs: int | None = Field(default=None)
+    # Of a responder: the roles that may run it, and those that include them; None: whoever may submit.
+    granted_to: list[str] | None = Field(default=None, sa_type=ARRAY(String(32)))
     enabled_by_id: int | None = columns.optional_reference("account.id", index=False)
     enabled_at: datetime = columns.created_now()
 

@@ -27,6 +27,9 @@ class User(SQLModel, table=True):
     roles: list[str] = Field(sa_type=ARRAY(String(32)))
     status: UserStatus = columns.enum(UserStatus, default=UserStatus.ACTIVE)
     password_hash: str | None = Field(default=None)
+    # Whom the OpenID Connect provider has vouched for by this login; a login may be given to somebody else there.
+    oidc_issuer: str | None = Field(default=None, max_length=2048)
+    oidc_subject: str | None = Field(default=None, max_length=255)
     created_at: datetime = columns.created_now()
 
     @property

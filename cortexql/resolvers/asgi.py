@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -18,10 +19,11 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.unset import UNSET, UnsetType
 
 from cortexql.auth.backend import caller_of, from_authorization
+from cortexql.auth.places import Places
+from cortexql.auth.renewal import RENEWAL_SECONDS, Renewal
 from cortexql.errors import CortexError, RateLimitedError, UnauthenticatedError
 from cortexql.log import get_logger
 from cortexql.resolvers import body
-from cortexql.resolvers.renewal import RENEWAL_SECONDS, Renewal
 from cortexql.resolvers.responses import to_error
 from cortexql.resolvers.root import schema
 from cortexql.resolvers.socket import SocketHandler
@@ -38,6 +40,7 @@ GRAPHIQL_CSP = (
 _PREFLIGHT_HEADER = "graphql-require-preflight"
 # The close code of graphql-transport-ws for a connection that is refused.
 _FORBIDDEN = 4403
+MAX_SOCKETS = 100
 
 
 class GraphQLApp(GraphQL[Context, None]):
@@ -56,6 +59,7 @@ class GraphQLApp(GraphQL[Context, None]):
         )
         self._resources = resources
         self._renewal = renewal
+        self._places = Places(MAX_SOCKETS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; what is wrong with the request itself is told as JSON."""
@@ -85,7 +89,9 @@ class GraphQLApp(GraphQL[Context, None]):
     async def _serve_socket(self, socket: WebSocket) -> None:
         renewing = asyncio.create_task(self._renew(socket))
         try:
-            await self.run(socket)
+            with ExitStack() as held:
+                socket.state.held = held
+                await self.run(socket)
         finally:
             renewing.cancel()
 
@@ -94,12 +100,23 @@ class GraphQLApp(GraphQL[Context, None]):
         while True:
             await asyncio.sleep(RENEWAL_SECONDS)
             context: Context | None = getattr(socket.state, "context", None)
-            if context is not None and not await self._renewal.renew(context):
+            caller = context.caller if context is not None else None
+            if context is None or caller is None:
+                continue
+            present = await self._renewal.renewed(caller, socket)
+            # Meanwhile `connection_init` may have brought another credential.
+            if context.caller is caller:
+                context.caller = present
+            if present is None:
                 await socket.close(_FORBIDDEN, "Forbidden")
                 return
 
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
-        """Take the credential of `connection_init`, or of the handshake; without one the socket is closed."""
+        """Take the credential of `connection_init`, or of the handshake; without one the socket is closed.
+
+        Raises:
+            RateLimitedError: its user has too many sockets already.
+        """
         given = context.connection_params
         value = given.get("Authorization") or given.get("authorization") if isinstance(given, dict) else None
         try:
@@ -109,6 +126,8 @@ class GraphQLApp(GraphQL[Context, None]):
             raise ConnectionRejectionError from error
         if context.caller is None:
             raise ConnectionRejectionError
+        self._places.check(context.caller)
+        context.connection.state.held.enter_context(self._places.hold(context.caller))
         return cast("UnsetType", UNSET)
 
     async def render_graphql_ide(self, request: Request) -> Response:

@@ -122,6 +122,7 @@ class NeuronMutations:
             max_concurrent_jobs=input.max_concurrent_jobs,
             organization=input.organization,
             container=container_settings(input.container),
+            granted_to=input.granted_to,
         )
         async with info.context.open() as tx:
             row = await neurons.enable(tx, new, info.context.resources.cipher)
@@ -143,6 +144,7 @@ class NeuronMutations:
             freshness=input.freshness,
             max_concurrent_jobs=input.max_concurrent_jobs,
             container=container_settings(input.container),
+            granted_to=input.granted_to,
         )
         async with info.context.open() as tx:
             row = await neurons.update(

@@ -121,7 +121,8 @@ class OrganizationMutations:
     async def update_user(self, info: Info, input: Annotated[UpdateUserInput, given]) -> payloads.UserPayload:
         roles = None if input.roles is None else frozenset(input.roles)
         async with info.context.open() as tx:
-            row = await users.update(tx, input.login, users.UserChange(input.name, roles, input.status))
+            change = users.UserChange(input.name, roles, input.status, forget_subject=input.forget_subject)
+            row = await users.update(tx, input.login, change)
         return payloads.UserPayload(user=User.of(row))
 
     @strawberry.mutation(description="Sets a password: the own one, or, by an admin, a user's.")

@@ -6,12 +6,17 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md: what is no mess
 from typing import Any, cast
 
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message, SubscribeMessage
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
+    ConnectionInitMessage,
+    Message,
+    SubscribeMessage,
+)
 
-from cortexql.errors import ErrorCode
+from cortexql.errors import ErrorCode, RateLimitedError
 from cortexql.schema.context import Context
 
 MAX_OPERATIONS = 100
+TRY_AGAIN_LATER = 1013
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
@@ -23,6 +28,13 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await super().handle_message(message)
         else:
             await self.handle_invalid_message("A message is an object with a type, an id and a payload")
+
+    async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
+        """Let somebody in, or close one socket too many."""
+        try:
+            await super().handle_connection_init(message)
+        except RateLimitedError as error:
+            await self.websocket.close(code=TRY_AGAIN_LATER, reason=error.message)
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
         """Begin an operation, or refuse the one that is too many."""

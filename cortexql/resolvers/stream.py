@@ -7,6 +7,7 @@ back with it as Last-Event-ID goes on right behind it, as with `after`.
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, cast
 
 import orjson
@@ -18,10 +19,11 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from cortexql.auth.backend import caller_of
+from cortexql.auth.places import Places
+from cortexql.auth.renewal import RENEWAL_SECONDS, Renewal
 from cortexql.errors import CortexError
 from cortexql.log import get_logger
 from cortexql.resolvers import body
-from cortexql.resolvers.renewal import RENEWAL_SECONDS, Renewal
 from cortexql.resolvers.responses import to_error
 from cortexql.resolvers.root import schema
 from cortexql.resources import Resources
@@ -32,6 +34,8 @@ log = get_logger(__name__)
 _SILENT_LOOKS = 8
 # A client that takes nothing for so long is dropped; it may come back with the last id that it saw.
 _PATIENCE_SECONDS = 20.0
+# Of one user: each is a subscription, of which a socket has a hundred.
+MAX_STREAMS = 1000
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -50,6 +54,7 @@ class StreamApp:
         self._resources = resources
         self._renewal = renewal
         self._stopping = stopping
+        self._places = Places(MAX_STREAMS)
         self._patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +80,7 @@ class StreamApp:
 
     async def _respond(self, request: Request) -> Response:
         context = Context(self._resources, request, await caller_of(self._resources, request))
-        context.principal  # noqa: B018 raises where there is none
+        self._places.check(context.principal)
         given = await _read(request)
         context.last_event_id = request.headers.get("last-event-id") or None
         results = await schema.subscribe(
@@ -88,10 +93,17 @@ class StreamApp:
         )
 
     async def _events(self, context: Context, results: Any) -> AsyncGenerator[str, None]:
+        told = self._told(context, results)
+        with self._places.hold(context.principal):
+            async with aclosing(told):
+                async for event in told:
+                    yield event
+
+    async def _told(self, context: Context, results: Any) -> AsyncGenerator[str, None]:
         silent = 0
         coming: asyncio.Future[ExecutionResult | PreExecutionError | None] | None = None
         try:
-            while not self._stopping.is_set() and await self._renewal.renew(context):
+            while not self._stopping.is_set() and await self._renew(context):
                 coming = coming or asyncio.ensure_future(anext(results, None))
                 await asyncio.wait({coming}, timeout=RENEWAL_SECONDS)
                 if not coming.done():
@@ -110,6 +122,11 @@ class StreamApp:
                 coming.cancel()
                 await asyncio.wait({coming})
             await results.aclose()
+
+    async def _renew(self, context: Context) -> bool:
+        if context.caller is not None:
+            context.caller = await self._renewal.renewed(context.caller, context.connection)
+        return context.caller is not None
 
 
 async def _read(request: Request) -> dict[str, Any]:

@@ -149,6 +149,10 @@ class UpdateUserInput:
     name: str | None = strawberry.field(default=None, description="The name to show.")
     roles: list[Role] | None = strawberry.field(default=None, description="What the user may do.")
     status: UserStatus | None = strawberry.field(default=None, description="Lock or unlock the user.")
+    forget_subject: bool = strawberry.field(
+        default=False,
+        description="Whether whoever the OpenID Connect provider next vouches for by this login is the user.",
+    )
 
 
 @strawberry.input(description="A new password. Who sets the own one gives the present one.")
@@ -231,6 +235,9 @@ class EnableNeuronInput:
     container: ContainerInput | None = strawberry.field(
         default=None, description="How its containers are made."
     )
+    granted_to: list[Role] | None = strawberry.field(
+        default=None, description="A responder's: ANALYZE or ORGADMIN, who may run it; null: ANALYZE."
+    )
     organization: str | None = strawberry.field(default=None, description="For whom; a superadmin's choice.")
 
 
@@ -260,6 +267,9 @@ class UpdateNeuronInput:
     )
     container: ContainerInput | None = strawberry.field(
         default=None, description="How its containers are made."
+    )
+    granted_to: list[Role] | None = strawberry.field(
+        default=None, description="A responder's: ANALYZE or ORGADMIN, who may run it; empty: nobody."
     )
 
 

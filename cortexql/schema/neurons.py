@@ -11,13 +11,13 @@ from cortexql.catalog.definition import ParsedItem
 from cortexql.principal import Permission
 from cortexql.schema.connection import After, Connection, First, page_request, to_connection
 from cortexql.schema.context import Info
-from cortexql.schema.enums import ImagePolicy, NeuronType, RunnerKind
+from cortexql.schema.enums import ImagePolicy, NeuronType, Role, RunnerKind
 from cortexql.schema.ids import encode
 from cortexql.schema.node import Node
 from cortexql.schema.organizations import User, load_user
 from cortexql.schema.quotas import Quota
 from cortexql.schema.scalars import JSON, Duration
-from cortexql.services import configuration, containers, neurons, workers
+from cortexql.services import configuration, containers, grants, neurons, workers
 from cortexql.services.neurons import Configured
 
 if TYPE_CHECKING:
@@ -256,6 +256,12 @@ class Analyzer(Neuron, Node):
 
 @strawberry.type(description="A neuron that acts.")
 class Responder(Neuron, Node):
+    @strawberry.field(
+        description="The roles that may run it; a role that includes one of them may, too. None: nobody may."
+    )
+    def granted_to(self) -> list[Role]:
+        return list(grants.of(self.row))
+
     @strawberry.field(description="Its jobs, newest first.")
     async def jobs(
         self, info: Info, filter: JobsFilter = None, first: First = None, after: After = None

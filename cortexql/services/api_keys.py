@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, update
 
 from cortexql.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
 from cortexql.models import ApiKey, Organization, User
-from cortexql.principal import Principal, Role
+from cortexql.principal import Principal, Role, included
 from cortexql.services import last_use, text, users
 from cortexql.services.credentials import AUTHENTICATION, to_principal
 from cortexql.transaction import Transaction, Transactions
@@ -118,9 +118,10 @@ async def _principal(transactions: Transactions, which: ColumnElement[bool]) -> 
 
 async def _check(tx: Transaction, user: User, new: NewKey) -> None:
     text.check(new.name, "name", longest=128)
-    if new.roles is not None and not (new.roles and new.roles <= user.role_set):
+    if new.roles is not None and not (new.roles and new.roles <= included(user.role_set)):
         raise InvalidInputError(
-            f"an API key has at least one role, of those of {user.login}", field=("roles",)
+            f"an API key has at least one role, of those of {user.login} and what they include",
+            field=("roles",),
         )
     now = (await tx.session.scalars(select(func.now()))).one()
     if new.expires_at is not None and new.expires_at <= now:

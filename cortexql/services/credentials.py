@@ -1,6 +1,7 @@
 """Passwords become principals."""
 
 import asyncio
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -8,7 +9,7 @@ from sqlalchemy import select
 
 from cortexql.errors import UnauthenticatedError
 from cortexql.models import Organization, OrganizationStatus, User, UserStatus
-from cortexql.principal import Principal, Role, system
+from cortexql.principal import Principal, Role, included, system
 from cortexql.services import audit, lockout, passwords, text, users
 from cortexql.settings import Settings
 from cortexql.transaction import Transactions
@@ -46,7 +47,9 @@ class LocalPasswords:
         """Return who a login and password belong to, or None."""
         found = await self._find(login)
         right = await passwords.matches(found[0].password_hash if found else None, password)
-        return to_principal(*found, credential="password") if right and found else None
+        if not right or not found:
+            return None
+        return replace(to_principal(*found, credential="password"), password_mark=_mark(found[0]))
 
     async def _find(self, login: str) -> tuple[User, Organization] | None:
         if not text.is_storable(login):
@@ -134,14 +137,19 @@ async def renewed(transactions: Transactions, principal: Principal) -> Principal
     """Return whoever showed a password before as a caller with what the user may do now.
 
     Raises:
-        UnauthenticatedError: the user or its organization is locked.
+        UnauthenticatedError: the user or its organization is locked, or has another local password since.
     """
     query = select(User, Organization).join(Organization, Organization.id == User.organization_id)
     async with transactions(AUTHENTICATION) as tx:
         row = (await tx.session.execute(query.where(User.id == principal.user_id))).one_or_none()
-    if row is None:
+    if row is None or principal.password_mark not in ("", _mark(row[0])):
         raise UnauthenticatedError
-    return to_principal(*row, credential=principal.credential)
+    present = to_principal(*row, credential=principal.credential)
+    return replace(present, password_mark=principal.password_mark)
+
+
+def _mark(user: User) -> str:
+    return hashlib.sha256((user.password_hash or "").encode()).hexdigest()
 
 
 def to_principal(
@@ -154,7 +162,7 @@ def to_principal(
     """
     if user.status is UserStatus.LOCKED or organization.status is OrganizationStatus.LOCKED:
         raise UnauthenticatedError
-    left = user.role_set if roles is None else user.role_set & roles
+    left = user.role_set if roles is None else included(user.role_set) & roles
     return Principal(
         login=user.login,
         organization_id=organization.id,

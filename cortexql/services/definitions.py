@@ -59,7 +59,7 @@ async def read_sources(
     """Read every configured source, outside any transaction: one may be slow."""
     kinds = [only] if only else list(NeuronType)
     return [
-        (kind, await sources.read(source, kind.value, network))
+        (kind, await sources.read(source, kind.value, network, settings.outbound_allow))
         for kind in kinds
         for source in settings.catalogues(kind.value)
     ]

@@ -23,12 +23,17 @@ class NotAdmittedError(UnauthenticatedError):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody whom a provider vouches for, and the names of the groups that it tells."""
+    """Somebody whom a provider vouches for, and the names of the groups that it tells.
+
+    `subject` is who it is for ever at its OpenID Connect issuer, whatever the login; others have none.
+    """
 
     provider: str
     login: str
     name: str = ""
     groups: frozenset[str] = frozenset()
+    issuer: str = ""
+    subject: str = ""
 
 
 class Admission(StrEnum):
@@ -78,6 +83,8 @@ async def _admit(transactions: Transactions, identity: Identity, settings: Setti
         if decided.organization is None:
             raise NotAdmittedError(decided.reason)
         user = decided.user or await _create(tx, identity, decided)
+        if identity.subject:
+            user.oidc_issuer, user.oidc_subject = identity.issuer, identity.subject
         user.roles = [role.value for role in Role if role in decided.roles]
         return to_principal(user, decided.organization, credential=identity.provider)
 
@@ -96,8 +103,16 @@ async def _decide(tx: Transaction, identity: Identity, settings: Settings) -> De
         return _refused(login[: users.MAX_LOGIN_CHARACTERS], "it is not a login: empty, too long, or odd")
     rules = _rules_of(identity, settings.auth_groups)
     query = select(User, Organization).join(Organization, Organization.id == User.organization_id)
-    row = (await tx.session.execute(query.where(User.login == login))).one_or_none()
+    query = query.where(User.login == login)
+    if identity.subject:
+        # Of two subjects that come for the first time at once, the second one sees whose the login is.
+        query = query.with_for_update(of=User)
+    row = (await tx.session.execute(query)).one_or_none()
     if row is not None:
+        if _is_anothers(row[0], identity):
+            return _refused(
+                login, f"{login} is another subject's at the provider: an admin can forget that one"
+            )
         return _of_user(row[0], row[1], rules, settings)
     return await _of_nobody(tx, login, rules, settings)
 
@@ -141,6 +156,16 @@ def _of_user(
         f"{user.login} of organization {organization.name} gets {_told(roles)} for {_told(user.role_set)}"
     )
     return Decision(user.login, Admission.UPDATED, reason, roles, organization, user)
+
+
+def _is_anothers(user: User, identity: Identity) -> bool:
+    """Say whether a login is bound to another subject: providers give a login anew when its owner has left."""
+    bound = (user.oidc_issuer, user.oidc_subject)
+    return (
+        bool(identity.subject)
+        and user.oidc_subject is not None
+        and bound != (identity.issuer, identity.subject)
+    )
 
 
 def _rules_of(identity: Identity, rules: Sequence[GroupRule]) -> list[GroupRule]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -14,9 +14,9 @@ from cortexql import duration
 from cortexql.catalog.definition import ParsedItem
 from cortexql.errors import ConflictError, InvalidInputError, NotFoundError
 from cortexql.models import Definition, Neuron, NeuronType, SharedConfig
-from cortexql.principal import Permission
+from cortexql.principal import Permission, Role
 from cortexql.secrets import Cipher
-from cortexql.services import configuration, containers, definitions, organizations, page, text
+from cortexql.services import configuration, containers, definitions, grants, organizations, page, text
 from cortexql.services.configuration import GLOBAL
 from cortexql.settings import Settings
 from cortexql.transaction import Transaction
@@ -37,6 +37,7 @@ class NewNeuron:
     organization: str | None = None
     data_types: Sequence[str] | None = None
     container: Mapping[str, Any] = field(default_factory=dict)
+    granted_to: Collection[Role] | None = None
     # The id that TheHive knows it by; Cortex's rule makes it from the name unless given.
     worker_id: str | None = None
 
@@ -58,6 +59,8 @@ class NeuronChange:
     # 0: any number.
     max_concurrent_jobs: int | None = None
     container: Mapping[str, Any] = field(default_factory=dict)
+    # A responder's: which roles may run it.
+    granted_to: Collection[Role] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ async def enable(tx: Transaction, new: NewNeuron, cipher: Cipher) -> Neuron:
         job_timeout=_positive(new.job_timeout) or _minutes(values.plain, "jobTimeout") or None,
         freshness=new.freshness if new.freshness is not None else _minutes(values.plain, "jobCache"),
         max_concurrent_jobs=organizations.to_limit(new.max_concurrent_jobs),
+        granted_to=_granted(definition.type, new.granted_to),
         enabled_by_id=tx.principal.user_id,
     )
     neuron.definition, neuron.organization = definition, organization
@@ -152,6 +156,8 @@ async def update(tx: Transaction, neuron_id: int, change: NeuronChange, cipher: 
         neuron.data_types = _data_types(change.data_types)
     neuron.container = containers.change(neuron, change.container, tx.principal)
     _change_times(neuron, change)
+    if change.granted_to is not None:
+        neuron.granted_to = _granted(neuron.type, change.granted_to)
     if change.max_concurrent_jobs is not None:
         neuron.max_concurrent_jobs = organizations.to_limit(change.max_concurrent_jobs)
     await _check_required(tx, neuron)
@@ -355,6 +361,10 @@ def _encrypt(values: Mapping[str, Any], cipher: Cipher) -> dict[str, str]:
 
 def _data_types(given: Sequence[str] | None) -> list[str] | None:
     return [text.check(name, "dataTypes", longest=128) for name in given] if given else None
+
+
+def _granted(kind: NeuronType, roles: Collection[Role] | None) -> list[str] | None:
+    return None if roles is None else grants.to_stored(kind, roles)
 
 
 def _positive(value: timedelta | None) -> timedelta | None:

@@ -15,6 +15,7 @@ from cortexql import attachments
 from cortexql.attachments import Content
 from cortexql.errors import (
     CortexError,
+    ForbiddenError,
     InvalidInputError,
     NeuronDisabledError,
     NeuronUnavailableError,
@@ -39,6 +40,7 @@ from cortexql.principal import Permission
 from cortexql.services import (
     configuration,
     freshness,
+    grants,
     ledger,
     neurons,
     observables,
@@ -250,6 +252,10 @@ class _Batch:
             )
         if not workers.fitting(neuron.definition, self.runners):
             return NeuronUnavailableError(f"no configured runner can run {neuron.name} here")
+        try:
+            grants.check(self.tx.principal, neuron)
+        except ForbiddenError as error:
+            return error
         try:
             configuration.check_levels(question.configured.values({}), observable.tlp, observable.pap)
         except (TlpExceededError, PapExceededError) as error:

@@ -29,12 +29,16 @@ class NewUser:
 
 @dataclass(frozen=True, slots=True)
 class UserChange:
-    """What to change; None leaves as it is. `organization`: where a superadmin moves the user to."""
+    """What to change; None leaves as it is. `organization`: where a superadmin moves the user to.
+
+    `forget_subject`: the next subject of the OpenID Connect provider with this login is the user.
+    """
 
     name: str | None = None
     roles: frozenset[Role] | None = None
     status: UserStatus | None = None
     organization: str | None = None
+    forget_subject: bool = False
 
 
 async def create(tx: Transaction, new: NewUser) -> User:
@@ -78,6 +82,8 @@ async def update(tx: Transaction, login: str, change: UserChange) -> User:
     own = user.id == tx.principal.user_id
     present = await _organization_name(tx, user)
     target = change.organization or present
+    if own and change.forget_subject:
+        raise ForbiddenError("nobody forgets the own subject")
     if own and (change.status is not None or change.roles is not None or target != present):
         raise ForbiddenError("nobody changes the own roles, status or organization")
     if target != present:
@@ -90,6 +96,8 @@ async def update(tx: Transaction, login: str, change: UserChange) -> User:
         user.name = text.check(change.name, "name", longest=256)
     if change.status is not None:
         user.status = change.status
+    if change.forget_subject:
+        user.oidc_issuer = user.oidc_subject = None
     await tx.flush()
     if user.status is UserStatus.LOCKED:
         await end_sessions(tx, user)

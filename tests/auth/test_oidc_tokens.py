@@ -377,3 +377,47 @@ async def test_an_address_is_a_login_when_it_is_verified(
     assert ("Single sign-on" in page, "Password" in page) == (True, False)
     # A public client shows no secret.
     assert [asked["authorization"] for asked in forger.asked] == [""]
+
+
+FORGET = """mutation { updateUser(input: {login: "carol", forgetSubject: true}) { errors { code } } }"""
+
+
+async def test_a_login_stays_its_first_subjects_until_an_admin_forgets_that(
+    browser: httpx.AsyncClient, forger: Forger, resources: Resources, world: World
+) -> None:
+    """Providers give the login of who has left to somebody new. Who was here before subjects were kept is bound."""
+    async with resources.transactions(SHELL) as tx:
+        await users.create(tx, users.NewUser("carol", "Carol", frozenset({Role.ANALYZE}), "alpha"))
+
+    async def come(subject: str, **changed: Any) -> int:
+        browser.cookies.clear()
+        state = await begin(browser, forger, sub=subject, **changed)
+        return (await finish(browser, state=state)).status_code
+
+    async def forget(headers: dict[str, str]) -> list[Any]:
+        answer = await browser.post("/graphql", json={"query": FORGET}, headers=headers)
+        return [error["code"] for error in answer.json()["data"]["updateUser"]["errors"]]
+
+    assert [await come("1"), await come("2"), await come("1")] == [303, 401, 303]
+    async with resources.transactions(SHELL) as tx:
+        user = await users.get(tx, "carol")
+        assert (user.oidc_issuer, user.oidc_subject) == (forger.url, "1")
+        query = select(Audit).where(column("action") == AuditAction.SIGN_IN_FAILED)
+        (failed,) = (await tx.session.scalars(query)).all()
+        assert (failed.subject, failed.credential) == ("carol", "oidc")
+    browser.cookies.clear()
+    assert await forget(world.alpha.headers(Role.ANALYZE)) == ["FORBIDDEN"]
+    assert await forget(world.beta.headers(Role.ORGADMIN)) == ["NOT_FOUND"]
+    assert await come("2") == 401
+    browser.cookies.clear()
+    assert await forget(world.alpha.headers(Role.ORGADMIN)) == []
+    assert [await come("2"), await come("1")] == [303, 401]
+
+
+@pytest.mark.parametrize("subject", ["", 7, "x" * 256, "a\0b", None])
+async def test_a_token_without_a_fit_subject_lets_nobody_in(
+    browser: httpx.AsyncClient, forger: Forger, subject: Any
+) -> None:
+    answer = await finish(browser, state=await begin(browser, forger, sub=subject))
+    assert answer.status_code == 401
+    assert not await is_in(browser)

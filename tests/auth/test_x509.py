@@ -1,5 +1,6 @@
 """Client certificates, of TLS that ends here and of a real proxy: whose they are, and which are none of ours."""
 
+import asyncio
 import base64
 import json
 import ssl
@@ -239,3 +240,62 @@ async def test_the_login_is_the_one_name_of_its_kind(
 def test_a_header_that_anybody_could_write_ends_the_start(resources: Resources, people: People) -> None:
     with pytest.raises(ValueError, match="anybody could write this header"):
         settings_of(resources, people, x509_header=nginx.HEADER, trusted_proxies="*")
+
+
+OTHER = make_authority("another authority")
+BAD_LISTS = {
+    "none": "",
+    "rubbish": "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
+    "another's": OTHER.revocation_list(),
+    "forged": make_authority("people's authority").revocation_list(),
+    "over": AUTHORITY.revocation_list(lasts=timedelta(days=-1)),
+}
+
+
+async def write_list(path: Path, content: str) -> None:
+    path.with_suffix(".new").write_text(content)
+    path.with_suffix(".new").replace(path)
+
+
+async def test_a_revoked_certificate_is_refused_from_the_moment_its_list_says_so(
+    resources: Resources, world: World, people: People
+) -> None:
+    """Of TLS that ends here and of a proxy, on a connection that is open and over a WebSocket."""
+    crl = people.folder.parent / "crl.pem"
+    await write_list(crl, OTHER.revocation_list() + AUTHORITY.revocation_list())
+    certificate, key = AUTHORITY.issue(people.folder, "127.0.0.1")
+    settings = settings_of(
+        resources,
+        people,
+        tls_certificate=certificate,
+        tls_key=key,
+        x509_crl=crl,
+        x509_header=nginx.HEADER,
+    )
+    carol, dora = people.issue("carol"), people.issue("dora")
+    handed_on = {nginx.HEADER: base64.b64encode(_der(carol)).decode()}
+    async with (
+        serving(create_app(settings), **tls.options(settings)) as own,
+        serving(create_app(settings)) as behind,
+        httpx.AsyncClient(verify=client_tls(carol)) as kept,
+    ):
+        assert [await ask(own, carol), await ask(behind, None, handed_on)] == ["carol", "carol"]
+        assert (await kept.post(f"{own}/graphql", json=VIEWER)).json()["data"] is not None
+        async with connect(
+            f"{own.replace('https', 'wss')}/graphql",
+            ssl=client_tls(carol),
+            subprotocols=["graphql-transport-ws"],  # type: ignore[list-item]
+        ) as socket:
+            await socket.send(json.dumps({"type": "connection_init"}))
+            assert "ack" in str(await socket.recv())
+            await write_list(crl, OTHER.revocation_list() + AUTHORITY.revocation_list(carol[0]))
+            with pytest.raises(ConnectionClosed):
+                await asyncio.wait_for(socket.recv(), 20)
+        assert [await ask(own, carol), await ask(behind, None, handed_on)] == ["UNAUTHENTICATED"] * 2
+        assert (await kept.post(f"{own}/graphql", json=VIEWER)).json()["data"] is None
+        assert await ask(own, dora) == "dora"
+        for content in BAD_LISTS.values():
+            await write_list(crl, content)
+            assert await ask(own, dora) == "UNAUTHENTICATED"
+        crl.unlink()
+        assert await ask(own, dora) == "UNAUTHENTICATED"

@@ -4,6 +4,8 @@ import gzip
 import json
 import time
 import zlib
+from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,10 @@ CATALOGUE = json.dumps([GOOD]).encode()
 MEBIBYTE = 2**20
 
 
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+read = partial(source.read, allowed=LOOPBACK)
+
+
 def bomb(size: int) -> bytes:
     packing = zlib.compressobj(9, wbits=31)
     zeros = bytes(MEBIBYTE)
@@ -30,7 +36,7 @@ async def test_a_catalogue_is_read_plain_and_packed() -> None:
     for given in (answer(CATALOGUE), packed):
         requests: list[str] = []
         async with serve(given, requests) as url:
-            listing = await source.read(f"{url}/analyzers.json", "analyzer")
+            listing = await read(f"{url}/analyzers.json", "analyzer")
             host = url.removeprefix("http://")
         assert (listing.complete, listing.invalid) == (True, ())
         assert [(read.id, read.command, read.source) for read in listing.definitions] == [
@@ -61,7 +67,7 @@ async def test_a_catalogue_is_read_plain_and_packed() -> None:
 async def test_a_catalogue_served_badly_is_refused(given: Answer, reason: str) -> None:
     began = time.monotonic()
     async with serve(given) as url:
-        listing = await source.read(url, "analyzer")
+        listing = await read(url, "analyzer")
     assert (listing.complete, listing.definitions) == (False, ())
     assert [one.reason[: len(reason)] for one in listing.invalid] == [reason]
     assert time.monotonic() - began < 10
@@ -70,11 +76,20 @@ async def test_a_catalogue_served_badly_is_refused(given: Answer, reason: str) -
 @pytest.mark.parametrize(
     ("location", "reason"),
     [
-        ("http://169.254.169.254/latest/meta-data", "169.254.169.254 is 169.254.169.254, a link-local"),
-        ("http://[fe80::1]/", "fe80::1 is fe80::1, a link-local"),
-        ("http://[::ffff:169.254.169.254]/", "::ffff:169.254.169.254 is 169.254.169.254, a link-local"),
-        ("http://[fd00:ec2::254]/", "fd00:ec2::254 is fd00:ec2::254, a link-local or metadata address"),
-        ("http://0.0.0.0/", "0.0.0.0 is 0.0.0.0, a link-local"),
+        (
+            "http://169.254.169.254/latest/meta-data",
+            "169.254.169.254 is 169.254.169.254, a loopback, link-local",
+        ),
+        ("http://[fe80::1]/", "fe80::1 is fe80::1, a loopback, link-local"),
+        (
+            "http://[::ffff:169.254.169.254]/",
+            "::ffff:169.254.169.254 is 169.254.169.254, a loopback, link-local",
+        ),
+        (
+            "http://[fd00:ec2::254]/",
+            "fd00:ec2::254 is fd00:ec2::254, a loopback, link-local or metadata address",
+        ),
+        ("http://0.0.0.0/", "0.0.0.0 is 0.0.0.0, a loopback, link-local"),
         ("file:///etc/passwd", "it redirects to file:///etc/passwd, which is not https"),
         ("http://no-such-host.invalid/", "the host no-such-host.invalid is not known"),
         ("/again", "it redirects more than 5 times"),
@@ -83,7 +98,7 @@ async def test_a_catalogue_served_badly_is_refused(given: Answer, reason: str) -
 async def test_a_redirect_leads_nowhere_it_must_not(location: str, reason: str) -> None:
     requests: list[str] = []
     async with serve(answer(b"", f"Location: {location}", status="302 Found"), requests) as url:
-        listing = await source.read(url, "analyzer")
+        listing = await read(url, "analyzer")
     assert [one.reason[: len(reason)] for one in listing.invalid] == [reason]
     assert len(requests) == (6 if location == "/again" else 1)
 
@@ -93,23 +108,23 @@ async def test_a_redirect_is_followed() -> None:
         serve(answer(CATALOGUE)) as there,
         serve(answer(b"", f"Location: {there}/x", status="302 Found")) as url,
     ):
-        assert len((await source.read(url, "analyzer")).definitions) == 1
+        assert len((await read(url, "analyzer")).definitions) == 1
 
 
 async def test_a_server_that_drips_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "_TOTAL_SECONDS", 0.5)
     async with serve(endless(b" ", pause=0.05)) as url:
-        listing = await source.read(url, "analyzer")
+        listing = await read(url, "analyzer")
     assert [one.reason for one in listing.invalid] == ["it took longer than 0.5 s"]
 
 
 async def test_a_private_authority_is_trusted_only_where_it_is_given(tmp_path: Path) -> None:
     authority = make_authority()
     async with serve(answer(CATALOGUE), tls=authority.server_context(tmp_path, "127.0.0.1")) as url:
-        unknown = await source.read(url, "analyzer")
-        known = await source.read(url, "analyzer", Network(authorities=authority.pem))
-        other = await source.read(url, "analyzer", Network(authorities=make_authority("other").pem))
-        broken = await source.read(url, "analyzer", Network(authorities="-----BEGIN CERTIFICATE-----\nx"))
+        unknown = await read(url, "analyzer")
+        known = await read(url, "analyzer", Network(authorities=authority.pem))
+        other = await read(url, "analyzer", Network(authorities=make_authority("other").pem))
+        broken = await read(url, "analyzer", Network(authorities="-----BEGIN CERTIFICATE-----\nx"))
     assert "CERTIFICATE_VERIFY_FAILED" in unknown.invalid[0].reason
     assert len(known.definitions) == 1
     assert "CERTIFICATE_VERIFY_FAILED" in other.invalid[0].reason
@@ -121,7 +136,7 @@ async def test_a_name_is_checked_against_the_certificate(tmp_path: Path) -> None
     for name, count in (("localhost", 1), ("elsewhere.example", 0)):
         async with serve(answer(CATALOGUE), tls=authority.server_context(tmp_path, name)) as url:
             named = url.replace("127.0.0.1", "localhost")
-            listing = await source.read(named, "analyzer", Network(authorities=authority.pem))
+            listing = await read(named, "analyzer", Network(authorities=authority.pem))
         assert len(listing.definitions) == count, listing.invalid
 
 
@@ -129,8 +144,8 @@ async def test_a_proxy_is_asked_where_it_is_given() -> None:
     requests: list[str] = []
     async with serve(answer(CATALOGUE), requests) as proxy:
         network = Network(http_proxy=proxy, no_proxy="127.0.0.1")
-        listing = await source.read("http://catalogue.invalid/a.json", "analyzer", network)
-        beside = await source.read("http://127.0.0.1:1/a.json", "analyzer", network)
+        listing = await read("http://catalogue.invalid/a.json", "analyzer", network)
+        beside = await read("http://127.0.0.1:1/a.json", "analyzer", network)
     assert len(listing.definitions) == 1
     assert requests[0].startswith("GET http://catalogue.invalid/a.json HTTP/1.1\r\n")
     assert (len(requests), beside.complete) == (1, False)
@@ -140,8 +155,8 @@ async def test_credentials_of_a_url_are_used_and_not_shown() -> None:
     requests: list[str] = []
     async with serve(answer(CATALOGUE), requests) as url:
         address = url.replace("//", "//user:hunter2@")
-        listing = await source.read(address, "analyzer")
-        refused = await source.read(f"{address}:1", "analyzer")
+        listing = await read(address, "analyzer")
+        refused = await read(f"{address}:1", "analyzer")
     assert "Authorization: Basic dXNlcjpodW50ZXIy\r\n" in requests[0]
     assert "hunter2" not in repr(listing)
     assert "hunter2" not in repr(refused)
@@ -152,8 +167,21 @@ async def test_a_public_server_does_not_lead_into_a_private_network(monkeypatch:
     monkeypatch.setattr(fetch, "_is_public", lambda address: str(address) == "127.0.0.1")
     requests: list[str] = []
     async with serve(answer(b"", "Location: http://127.0.0.2:1/", status="302 Found"), requests) as url:
-        listing = await source.read(url, "analyzer")
+        listing = await read(url, "analyzer")
     assert [one.reason for one in listing.invalid] == [
         "it redirects from the public network to 127.0.0.2, into a private one"
     ]
     assert len(requests) == 1
+
+
+async def test_nothing_is_asked_of_our_own_host_unless_that_is_allowed() -> None:
+    requests: list[str] = []
+    async with serve(answer(CATALOGUE), requests) as url:
+        for name in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]"):
+            listing = await source.read(url.replace("127.0.0.1", name), "analyzer")
+            assert (listing.complete, listing.definitions) == (False, ())
+            assert "unless OUTBOUND_ALLOW names it" in listing.invalid[0].reason
+        other = (ip_network("10.0.0.0/8"), ip_network("::1/128"))
+        assert not (await source.read(url, "analyzer", allowed=other)).complete
+        assert requests == []
+        assert (await source.read(url, "analyzer", allowed=LOOPBACK)).complete

@@ -7,11 +7,10 @@ import pytest
 from starlette.requests import HTTPConnection
 from websockets.exceptions import ConnectionClosed
 
+from cortexql.auth.renewal import Renewal
 from cortexql.principal import Role
-from cortexql.resolvers.renewal import Renewal
 from cortexql.resolvers.socket import MAX_OPERATIONS
 from cortexql.resources import Resources
-from cortexql.schema.context import Context
 from cortexql.services import api_keys, users
 from tests.auth.sockets import socket_of
 from tests.conftest import World
@@ -88,11 +87,11 @@ async def test_who_is_moved_to_another_organization_follows_nothing_more(
     resources: Resources, world: World
 ) -> None:
     caller = await api_keys.principal_of(resources.transactions, world.alpha.keys[Role.READ])
-    context = Context(resources, HTTPConnection({"type": "http", "headers": []}), caller)
-    assert await Renewal(resources).renew(context)
+    connection = HTTPConnection({"type": "http", "headers": []})
+    assert await Renewal(resources).renewed(caller, connection) == caller
     async with resources.transactions(world.superadmin) as tx:
         await users.update(tx, "read@alpha", users.UserChange(organization="beta"))
-    assert not await Renewal(resources).renew(context)
+    assert await Renewal(resources).renewed(caller, connection) is None
 
 
 def _subscribe(id_: str, query: str) -> str:

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from starlette.requests import HTTPConnection
 
+from cortexql.auth.renewal import Renewal
 from cortexql.principal import Role
-from cortexql.resolvers.renewal import Renewal
 from cortexql.resolvers.root import schema
 from cortexql.resolvers.stream import StreamApp
 from cortexql.resources import Resources

@@ -52,6 +52,17 @@ class Authority:
             builder = builder.add_extension(x509.SubjectAlternativeName(others), critical=False)
         return _write(folder, builder.sign(self.key, hashes.SHA256()), key)
 
+    def revocation_list(self, *revoked: Path, lasts: timedelta = _DAY) -> str:
+        """Return a list, in PEM, of the certificates of some files; one that lasts a negative time is over."""
+        now = datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.certificate.subject)
+        builder = builder.last_update(now - 10 * _DAY).next_update(now + lasts)
+        for path in revoked:
+            number = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
+            one = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now - _DAY)
+            builder = builder.add_revoked_certificate(one.build())
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
     def server_context(self, folder: Path, *names: str) -> ssl.SSLContext:
         """Return a server's TLS context."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

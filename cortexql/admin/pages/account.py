@@ -9,7 +9,7 @@ from cortexql.admin.visit import Visit, to_int
 from cortexql.auth import session
 from cortexql.auth.backend import password_check
 from cortexql.errors import CortexError, InvalidInputError
-from cortexql.principal import Role
+from cortexql.principal import Role, included
 from cortexql.services import api_keys, passwords, sessions, users
 
 
@@ -82,7 +82,7 @@ async def _form(visit: Visit, error: CortexError | None = None, key: str = "") -
         keys=keys,
         sessions=live,
         current_session=visit.principal.session_id,
-        key_roles=[role for role in Role if role in user.role_set],
+        key_roles=[role for role in Role if role in included(user.role_set)],
         key=key,
         error=error.message if error else "",
     )

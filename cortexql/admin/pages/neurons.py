@@ -12,11 +12,23 @@ from cortexql.admin.visit import Visit, to_int
 from cortexql.catalog.definition import ParsedItem
 from cortexql.errors import CortexError, InvalidInputError, NotFoundError
 from cortexql.models import Definition, Image, Neuron, NeuronType
-from cortexql.principal import Permission
-from cortexql.services import configuration, definitions, images, neurons, organizations, submission, usage
+from cortexql.principal import Permission, Role
+from cortexql.services import (
+    configuration,
+    definitions,
+    grants,
+    images,
+    neurons,
+    organizations,
+    submission,
+    usage,
+)
 from cortexql.services.page import MAX_SIZE, PageRequest
 from cortexql.services.submission import JobRequest, ObservableRequest
 from cortexql.transaction import Transaction
+
+# What the form offers: a role stands for those that include it, too.
+_GRANTS: dict[str, list[Role]] = {"analyze": [Role.ANALYZE], "orgadmin": [Role.ORGADMIN], "nobody": []}
 
 
 async def list_neurons(visit: Visit) -> Response:
@@ -61,6 +73,7 @@ async def update(visit: Visit) -> Response:
             configuration=configuring.read(items, visit.form, unset=True),
             clear_secrets=configuring.cleared(items, visit.form),
             data_types=types if types != neurons.data_types(neuron) else None,
+            granted_to=_granted_to(visit, neuron),
             **_limits(visit),
         )
         async with visit.open() as tx:
@@ -141,6 +154,21 @@ def _limits(visit: Visit) -> dict[str, Any]:
     return given
 
 
+def _granted_to(visit: Visit, neuron: Neuron) -> list[Role] | None:
+    """Return whom a responder is granted to, by the form's choice; a form without it leaves that as it is."""
+    given = visit.given("granted_to")
+    if not given or neuron.type is not NeuronType.RESPONDER:
+        return None
+    if given not in _GRANTS:
+        raise InvalidInputError("there is no such grant", field=("granted_to",))
+    return _GRANTS[given]
+
+
+def _chosen_grant(neuron: Neuron) -> str:
+    granted = grants.of(neuron)
+    return next((name for name, roles in _GRANTS.items() if set(roles) & set(granted)), "nobody")
+
+
 def _fits(neuron: Neuron, takes: list[str], filters: dict[str, str]) -> bool:
     named = f"{neuron.name} {neuron.definition.name} {neuron.definition.description}".lower()
     return (
@@ -200,6 +228,7 @@ async def form(visit: Visit, error: CortexError | None = None) -> Response:
         container=containers.fields(
             neuron, visit.resources.settings, by_superadmin=visit.may("instance_manage")
         ),
+        grant=visit.given("granted_to") or _chosen_grant(neuron),
         times={name: _to_text(getattr(neuron, name)) for name in ("job_timeout", "freshness")},
         fields=configuring.fields(items, neuron.configuration, secrets_set, visit.form, error),
         error=error.message if error else "",

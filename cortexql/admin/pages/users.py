@@ -7,7 +7,7 @@ from cortexql.admin.pages.owners import organization_names
 from cortexql.admin.visit import Visit
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import Organization, UserStatus
-from cortexql.principal import Permission, Role
+from cortexql.principal import Permission, Role, included
 from cortexql.services import api_keys, passwords, users
 from cortexql.services.rows import by_id
 
@@ -47,7 +47,11 @@ async def update(visit: Visit) -> Response:
     """Change name and roles; nobody's own roles."""
     own = _login(visit) == visit.principal.login
     try:
-        change = users.UserChange(name=visit.given("name") or None, roles=None if own else _roles(visit))
+        change = users.UserChange(
+            name=visit.given("name") or None,
+            roles=None if own else _roles(visit),
+            forget_subject=bool(visit.given("forget_subject")),
+        )
         async with visit.open() as tx:
             await users.update(tx, _login(visit), change)
     except CortexError as error:
@@ -158,7 +162,7 @@ async def _form(visit: Visit, error: CortexError | None = None, key: str = "") -
         organization=owners[user.organization_id].name,
         roles=_given_roles(visit),
         keys=keys,
-        key_roles=[role for role in Role if role in user.role_set],
+        key_roles=[role for role in Role if role in included(user.role_set)],
         key=key,
         error=error.message if error else "",
     )

@@ -3,16 +3,18 @@
 import asyncio
 from dataclasses import replace
 
+from starlette.requests import HTTPConnection
+
+from cortexql.auth import x509
 from cortexql.auth.backend import renewed
 from cortexql.errors import UnauthenticatedError
 from cortexql.log import get_logger
 from cortexql.principal import Permission, Principal
 from cortexql.resources import Resources
-from cortexql.schema.context import Context
 
 log = get_logger(__name__)
 RENEWAL_SECONDS = 2
-_Key = tuple[int | None, int | None, int | None, str]
+_Key = tuple[int | None, int | None, int | None, str, str]
 
 
 class Renewal:
@@ -23,26 +25,30 @@ class Renewal:
         self._resources = resources
         self._looks: dict[_Key, tuple[float, asyncio.Task[Principal]]] = {}
 
-    async def renew(self, context: Context) -> bool:
-        """Renew a context's caller; False: it may not come in any more."""
-        if context.caller is None:
-            return True
+    async def renewed(self, caller: Principal, connection: HTTPConnection) -> Principal | None:
+        """Return a connection's caller as it is now; None: it may not come in any more."""
         try:
-            present = await self._look(context.caller)
+            x509.check_shown(caller, connection, self._resources.settings)
+            present = await self._look(caller)
         except UnauthenticatedError:
-            return False
+            return None
         except Exception as error:  # noqa: BLE001 the database is away: the next look tells
             log.warning("caller.not_renewed", error=type(error).__name__)
-            return True
-        if present.organization_id != context.caller.organization_id or not present.may(Permission.READ):
+            return caller
+        if present.organization_id != caller.organization_id or not present.may(Permission.READ):
             # What it follows was chosen as whoever it was.
-            return False
-        context.caller = replace(present, address=context.caller.address)
-        return True
+            return None
+        return replace(present, address=caller.address)
 
     async def _look(self, caller: Principal) -> Principal:
         now = asyncio.get_running_loop().time()
-        key = (caller.session_id, caller.api_key_id, caller.user_id, caller.credential)
+        key = (
+            caller.session_id,
+            caller.api_key_id,
+            caller.user_id,
+            caller.credential,
+            caller.password_mark,
+        )
         began, look = self._looks.get(key, (0.0, None))
         if look is None or now - began >= RENEWAL_SECONDS / 2:
             self._forget(now)
