@@ -17,19 +17,21 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cortexql import probes
 from cortexql.admin.errors import show_unexpected
 from cortexql.admin.routes import admin
 from cortexql.auth.places import Places
 from cortexql.auth.rates import Rates
 from cortexql.auth.renewal import Renewal
 from cortexql.auth.x509 import ForwardedMiddleware
+from cortexql.downloads import audit
+from cortexql.downloads.files import download
 from cortexql.errors import CortexError, TooLargeError
 from cortexql.log import get_logger
 from cortexql.resolvers.asgi import GraphQLApp
 from cortexql.resolvers.stream import StreamApp
 from cortexql.resources import open_resources
-from cortexql.rest import audit, exports, probes
-from cortexql.rest.files import download
+from cortexql.rest import exports
 from cortexql.rest.routes import routes as cortex_routes
 from cortexql.settings import Settings
 

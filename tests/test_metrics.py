@@ -4,8 +4,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from cortexql.principal import Role
+from cortexql.probes import Metrics
 from cortexql.resources import Resources
-from cortexql.rest.probes import Metrics
 from cortexql.services.execution import Executor
 from tests.conftest import World
 from tests.services.steps import submit_echo

@@ -1,1 +1,1 @@
-"""The Cortex shim and file downloads: routes, parse, serialise."""
+"""The Cortex shim: `/api`, `/modules` and `/query`, as TheHive, cortex4py and MISP know them."""

@@ -6,9 +6,8 @@ from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
-from cortexql import attachments
+from cortexql import attachments, zipped
 from cortexql.models import Attachment
-from cortexql.rest import zipped
 from cortexql.rest.edge import Call
 from cortexql.rest.errors import PlainError
 

@@ -3,11 +3,10 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from cortexql import __version__
+from cortexql import __version__, zipped
 from cortexql.models import NeuronType
 from cortexql.principal import system
 from cortexql.resources import Resources
-from cortexql.rest import zipped
 from cortexql.rest.edge import Call, no_content
 from cortexql.services import details, health
 

@@ -5,12 +5,11 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from cortexql import attachments
+from cortexql import attachments, zipped
 from cortexql.auth.backend import caller_of
 from cortexql.errors import UnauthenticatedError
 from cortexql.principal import Permission
 from cortexql.resources import Resources
-from cortexql.rest import zipped
 
 
 async def download(request: Request) -> Response:
