@@ -4,15 +4,15 @@ import asyncio
 import ipaddress
 import ssl
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-_PORTS = {"http": 80, "https": 443}
+PORTS = {"http": 80, "https": 443}
 # Where clouds tell their virtual machines secrets, beside the link-local 169.254.169.254.
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
 _MAX_ANSWER_BYTES = 2**20
@@ -63,52 +63,83 @@ class Network:
         return context
 
 
-class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Asks the addresses that were checked, and reads 1 MiB at most.
+# Says no, by an OutboundError, to a host with these addresses; behind a proxy a name has none here.
+Check = Callable[[str, Sequence[Address]], None]
 
-    Nothing is asked of loopback, link-local and metadata addresses that are not among the allowed networks. Behind
-    a proxy only the proxy resolves names, and says what may be reached.
+
+class PinnedTransport(httpx2.AsyncBaseTransport):
+    """Asks the very addresses that were checked: a name could lead elsewhere a second time.
+
+    Behind a proxy only the proxy resolves names, and says where they lead.
     """
 
-    def __init__(self, network: Network, allowed: Sequence[IpNetwork]) -> None:
-        """Take the way outside, and the networks that are allowed all the same."""
-        self._network, self._allowed = network, allowed
+    def __init__(self, network: Network, check: Check) -> None:
+        """Take the way outside, and what looks at each place before it is asked."""
+        self._network, self._check = network, check
         self._tls = network.tls()
+        self._opened: dict[str | None, httpx2.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Answer a request.
 
         Raises:
-            OutboundError: its host is not known, or where nothing is asked, or its answer is too large.
+            OutboundError: its host is not known, or where nothing is asked.
             httpx2.HTTPError: it does not answer.
         """
         named = request.url
-        if named.scheme not in _PORTS:
+        if named.scheme not in PORTS:
             raise OutboundError(f"{named.scheme} is neither http nor https")
-        request.headers["Accept-Encoding"] = "identity"
-        if proxy := self._network.find_proxy(str(named)):
-            return await self._ask(request, proxy)
-        addresses = await resolve(named.host, named.port or _PORTS[named.scheme])
-        check_place(named.host, addresses, self._allowed)
+        proxy = self._network.find_proxy(str(named))
+        addresses = _literal(named.host) or (
+            [] if proxy else await resolve(named.host, named.port or PORTS[named.scheme])
+        )
+        self._check(named.host, addresses)
+        if proxy:
+            return await self._way(proxy).handle_async_request(request)
         request.extensions = {**request.extensions, "sni_hostname": named.host}
         for address in addresses:
             request.url = named.copy_with(host=address.compressed)
             try:
-                return await self._ask(request, None)
+                return await self._way(None).handle_async_request(request)
             except httpx2.ConnectError:
                 if address is addresses[-1]:
                     raise
         raise OutboundError(f"the host {named.host} is not known")
 
-    async def _ask(self, request: httpx2.Request, proxy: str | None) -> httpx2.Response:
-        async with httpx2.AsyncHTTPTransport(verify=self._tls, proxy=proxy, trust_env=False) as transport:
-            response = await transport.handle_async_request(request)
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for transport in self._opened.values():
+            await transport.aclose()
+
+    def _way(self, proxy: str | None) -> httpx2.AsyncHTTPTransport:
+        if proxy not in self._opened:
+            # None is kept: one to an address would serve another name there, without its certificate being checked.
+            alone = httpx2.Limits(max_keepalive_connections=0)
+            self._opened[proxy] = httpx2.AsyncHTTPTransport(
+                verify=self._tls, proxy=proxy, trust_env=False, limits=alone
+            )
+        return self._opened[proxy]
+
+
+class GuardedTransport(PinnedTransport):
+    """Asks nothing of loopback, link-local and metadata addresses that are not allowed, and reads 1 MiB at most."""
+
+    def __init__(self, network: Network, allowed: Sequence[IpNetwork]) -> None:
+        """Take the way outside, and the networks that are allowed all the same."""
+        super().__init__(network, lambda host, addresses: check_place(host, addresses, allowed))
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer a request, as `PinnedTransport` does; raises OutboundError for an answer that is too large, too."""
+        request.headers["Accept-Encoding"] = "identity"
+        response = await super().handle_async_request(request)
+        try:
             content = bytearray()
-            assert isinstance(response.stream, httpx2.AsyncByteStream)
-            async for chunk in response.stream:
+            async for chunk in response.aiter_raw():
                 content += chunk
                 if len(content) > _MAX_ANSWER_BYTES:
                     raise OutboundError(f"its answer is larger than {_MAX_ANSWER_BYTES // 2**20} MiB")
+        finally:
+            await response.aclose()
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise OutboundError("its answer is encoded, which was not asked for")
         return httpx2.Response(response.status_code, headers=response.headers, content=bytes(content))
@@ -124,16 +155,20 @@ def check_place(host: str, addresses: Iterable[Address], allowed: Sequence[IpNet
             )
 
 
+def without_credentials(url: str) -> str:
+    """Return a URL as it may be shown."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
 async def resolve(host: str, port: int) -> list[Address]:
     """Return a host's addresses.
 
     Raises:
         OutboundError: it has none.
     """
-    try:
-        return [unmapped(host)]
-    except ValueError:
-        pass
+    if literal := _literal(host):
+        return literal
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=1)
     except (OSError, UnicodeError) as error:
@@ -152,3 +187,10 @@ def _is_closed(address: Address) -> bool:
     if address.is_loopback:
         return True
     return address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
+
+
+def _literal(host: str) -> list[Address]:
+    try:
+        return [unmapped(host)]
+    except ValueError:
+        return []

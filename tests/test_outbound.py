@@ -1,13 +1,16 @@
 """The server's own requests: never to an address where only the host itself, or a cloud, tells secrets."""
 
+import asyncio
 import ipaddress
 from collections.abc import Sequence
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from cortexql.outbound import GuardedTransport, IpNetwork, Network, OutboundError
 from tests.catalog.servers import answer, endless, serve
+from tests.parts.authorities import make_authority
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 MEBIBYTE = 2**20
@@ -62,3 +65,30 @@ async def test_an_answer_that_is_too_large_or_packed_is_refused() -> None:
         async with serve(given, []) as url:
             with pytest.raises(OutboundError):
                 await get(url, LOOPBACK)
+
+
+async def test_behind_a_proxy_only_the_proxy_resolves_names_and_closed_addresses_stay_closed() -> None:
+    requests: list[str] = []
+    async with serve(answer(b"by the proxy"), requests) as proxy:
+        transport = GuardedTransport(Network(http_proxy=proxy), ())
+        async with httpx2.AsyncClient(transport=transport) as client:
+            assert (await client.get("http://server.invalid/a")).text == "by the proxy"
+            with pytest.raises(OutboundError, match="metadata"):
+                await client.get("http://169.254.169.254/")
+    assert [request.split("\r\n")[0] for request in requests] == ["GET http://server.invalid/a HTTP/1.1"]
+
+
+async def test_two_names_of_one_address_are_each_checked_against_their_certificate(tmp_path: Path) -> None:
+    authority = make_authority()
+    tls = authority.server_context(tmp_path, "127.0.0.1")
+
+    async def keep_open(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        await asyncio.sleep(1)
+
+    async with serve(keep_open, tls=tls) as url:
+        transport = GuardedTransport(Network(authorities=authority.pem), LOOPBACK)
+        async with httpx2.AsyncClient(transport=transport) as client:
+            assert (await client.get(url)).text == "hello"
+            with pytest.raises(httpx2.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+                await client.get(url.replace("127.0.0.1", "localhost"))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cortexql.catalog.fetch import without_credentials
+from cortexql.outbound import without_credentials
 
 KINDS = ("analyzer", "responder")
 _GIT_SECONDS = 600

@@ -1,34 +1,35 @@
 """One file from the network, within limits of size, time and place. What serves it is not trusted."""
 
 import asyncio
-import ssl
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit
 
-import httpx
+import httpx2
 
-from cortexql import outbound
-from cortexql.outbound import IpNetwork, Network, OutboundError
+from cortexql.outbound import (
+    PORTS,
+    Address,
+    IpNetwork,
+    Network,
+    OutboundError,
+    PinnedTransport,
+    check_place,
+    without_credentials,
+)
 
 MAX_BYTES = 16 * 2**20
 _MAX_REDIRECTS = 5
 _SILENCE_SECONDS = 15.0
 _TOTAL_SECONDS = 60.0
 _CHUNK_BYTES = 2**16
-_PORTS = {"http": 80, "https": 443}
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
 class FetchError(OutboundError):
     """The file cannot be had."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Redirect:
-    url: str
-    is_public: bool
 
 
 async def fetch(url: str, network: Network, allowed: Sequence[IpNetwork]) -> bytes:
@@ -39,7 +40,7 @@ async def fetch(url: str, network: Network, allowed: Sequence[IpNetwork]) -> byt
 
     Raises:
         OutboundError: it answers with an error, takes too long, is too large, or leads where it must not.
-        httpx.HTTPError: it does not answer.
+        httpx2.HTTPError: it does not answer.
     """
     try:
         async with asyncio.timeout(_TOTAL_SECONDS):
@@ -48,87 +49,56 @@ async def fetch(url: str, network: Network, allowed: Sequence[IpNetwork]) -> byt
         raise FetchError(f"it took longer than {_TOTAL_SECONDS:g} s") from error
 
 
-def without_credentials(url: str) -> str:
-    """Return a URL as it may be shown."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
 async def _follow(url: str, network: Network, allowed: Sequence[IpNetwork]) -> bytes:
-    was_public = False
-    for _ in range(_MAX_REDIRECTS + 1):
-        answer = await _get(url, network, allowed, was_public=was_public)
-        if isinstance(answer, bytes):
-            return answer
-        was_public, target = answer.is_public, urljoin(url, answer.url)
-        scheme = urlsplit(target).scheme
-        if scheme not in _PORTS or (urlsplit(url).scheme, scheme) == ("https", "http"):
-            raise FetchError(f"it redirects to {without_credentials(target)[:200]}, which is not https")
-        url = target
+    way = _Way(allowed)
+    transport = PinnedTransport(network, way.check)
+    async with httpx2.AsyncClient(transport=transport, timeout=_SILENCE_SECONDS) as client:
+        for _ in range(_MAX_REDIRECTS + 1):
+            answer = await _ask(client, url)
+            if isinstance(answer, bytes):
+                return answer
+            target = urljoin(url, answer)
+            scheme = urlsplit(target).scheme
+            if scheme not in PORTS or (urlsplit(url).scheme, scheme) == ("https", "http"):
+                raise FetchError(f"it redirects to {without_credentials(target)[:200]}, which is not https")
+            url = target
     raise FetchError(f"it redirects more than {_MAX_REDIRECTS} times")
 
 
-async def _get(
-    url: str, network: Network, allowed: Sequence[IpNetwork], *, was_public: bool
-) -> bytes | _Redirect:
+async def _ask(client: httpx2.AsyncClient, url: str) -> bytes | str:
+    """Return the content, or where it is said to be."""
     try:
-        address = httpx.URL(url)
-    except httpx.InvalidURL as error:
+        async with client.stream("GET", url, headers=_HEADERS) as response:
+            if response.has_redirect_location:
+                return str(response.headers["Location"])
+            if response.status_code != httpx2.codes.OK:
+                raise FetchError(f"the server answered {response.status_code}")
+            return await _read(response)
+    except httpx2.InvalidURL as error:
         raise FetchError(f"it is no URL: {error}") from error
-    proxy = network.find_proxy(url)
-    addresses = await _resolve(address, is_proxied=proxy is not None)
-    is_public = all(map(_is_public, addresses)) and bool(addresses)
-    outbound.check_place(address.host, addresses, allowed)
-    if was_public:
-        _check_way(addresses)
-    # The addresses that were checked are those that are asked: a name could resolve differently a second time.
-    candidates = [address.copy_with(host=each.compressed) for each in addresses]
-    for asked in [address] if proxy else candidates:
-        try:
-            return await _ask(asked, address, network.tls(), proxy, is_public=is_public)
-        except httpx.ConnectError:
-            if proxy or asked is candidates[-1]:
-                raise
-    raise FetchError(f"the host {address.host} is not known")
 
 
-async def _ask(
-    asked: httpx.URL, named: httpx.URL, tls: ssl.SSLContext, proxy: str | None, *, is_public: bool
-) -> bytes | _Redirect:
-    headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "Host": named.netloc.decode()}
-    async with (
-        httpx.AsyncClient(verify=tls, proxy=proxy, trust_env=False, timeout=_SILENCE_SECONDS) as client,
-        client.stream("GET", asked, headers=headers, extensions={"sni_hostname": named.host}) as response,
-    ):
-        if response.is_redirect:
-            return _Redirect(response.headers["Location"], is_public)
-        if response.status_code != httpx.codes.OK:
-            raise FetchError(f"the server answered {response.status_code}")
-        return await _read(response)
+@dataclass(slots=True)
+class _Way:
+    """The places that redirects have led to."""
+
+    allowed: Sequence[IpNetwork]
+    was_public: bool = False
+
+    def check(self, host: str, addresses: Sequence[Address]) -> None:
+        check_place(host, addresses, self.allowed)
+        for address in addresses if self.was_public else ():
+            if not _is_public(address):
+                raise FetchError(f"it redirects from the public network to {address}, into a private one")
+        self.was_public = bool(addresses) and all(map(_is_public, addresses))
 
 
-async def _resolve(url: httpx.URL, *, is_proxied: bool) -> list[outbound.Address]:
-    """Return a host's addresses; of a name behind a proxy none, since only the proxy has to know it."""
-    if not is_proxied:
-        return await outbound.resolve(url.host, url.port or _PORTS[url.scheme])
-    try:
-        return [outbound.unmapped(url.host)]
-    except ValueError:
-        return []
-
-
-def _check_way(addresses: list[outbound.Address]) -> None:
-    for address in addresses:
-        if not _is_public(address):
-            raise FetchError(f"it redirects from the public network to {address}, into a private one")
-
-
-def _is_public(address: outbound.Address) -> bool:
+def _is_public(address: Address) -> bool:
     return address.is_global
 
 
-async def _read(response: httpx.Response) -> bytes:
-    """Read the body, and no more than MAX_BYTES of it, unpacked here: httpx unpacks a bomb whole."""
+async def _read(response: httpx2.Response) -> bytes:
+    """Read the body, and no more than MAX_BYTES of it, unpacked here: httpx2 unpacks a bomb whole."""
     encoding = response.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ("identity", "gzip"):
         raise FetchError(f"it is encoded as {encoding[:50]!r}, which was not asked for")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 from cortexql.catalog.definition import DefinitionError, Kind, ParsedDefinition, parse
-from cortexql.catalog.fetch import MAX_BYTES, fetch, without_credentials
-from cortexql.outbound import IpNetwork, Network
+from cortexql.catalog.fetch import MAX_BYTES, fetch
+from cortexql.outbound import IpNetwork, Network, without_credentials
 
 MAX_DEFINITIONS = 20_000
 
@@ -54,7 +54,7 @@ async def read(
             listing = await asyncio.to_thread(_read_content, label, content, kind)
         else:
             listing = await asyncio.to_thread(_read_path, Path(source.removeprefix("file://")), kind)
-    except (OSError, ValueError, httpx.HTTPError) as error:
+    except (OSError, ValueError, httpx2.HTTPError) as error:
         reason = str(error) or type(error).__name__
         return Listing(label, (), (Invalid(label, reason),), complete=False)
     if not listing.definitions and not listing.invalid:

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cortexql.catalog.fetch import without_credentials
 from cortexql.cli import display
 from cortexql.cli.running import CommandError, with_resources
 from cortexql.cli.servers import DataDir
@@ -19,6 +18,7 @@ from cortexql.importing.apply import IMPORT, Typed, apply
 from cortexql.importing.keys import KeyFile, KeyFileError
 from cortexql.importing.plan import Fate, NewConfig, NewWorker, Plan, Step
 from cortexql.importing.source import Snapshot, SourceError
+from cortexql.outbound import without_credentials
 from cortexql.resources import Resources
 from cortexql.services import network
 

@@ -138,15 +138,6 @@ class ProcessRunner:
         self._folder.close()
 
 
-def can_run(spec: RunSpec) -> bool:
-    """Say whether the program is there: it may live on another worker's disk."""
-    try:
-        _argv(spec, Path())
-    except RunnerError:
-        return False
-    return True
-
-
 def reap(jobs_dir: Path) -> int:
     """Kill what dead workers of this host left running, remove their folders; return how many there were."""
     count = 0

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from cortexql.errors import NeuronUnavailableError, NotFoundError
 from cortexql.log import get_logger
-from cortexql.models import Definition, Image, ImagePolicy, Neuron, RunnerKind
+from cortexql.models import Definition, Image, ImagePolicy, Neuron, Registry, RunnerKind
 from cortexql.principal import Permission, system
 from cortexql.runner.base import RunnerError
 from cortexql.runner.images import Image as EngineImage
@@ -52,13 +52,13 @@ class ImageContext:
     settings: Settings
 
 
-async def wanted(tx: Transaction, neuron: Neuron, settings: Settings, cipher: Cipher) -> Wanted | None:
-    """Return the image that a run of a neuron needs, or None for one that has none."""
+def wanted(neuron: Neuron, known: Sequence[Registry], settings: Settings, cipher: Cipher) -> Wanted | None:
+    """Return the image that a run of a neuron needs, or None for one that has none. Raises SecretLostError."""
     if neuron.definition.docker_image is None:
         return None
     container = containers.of(neuron)
     name = containers.image(container, neuron.definition.docker_image)
-    source = registries.source_of(name, await registries.known(tx), cipher)
+    source = registries.source_of(name, known, cipher)
     return Wanted(name, source, containers.policy(container, settings))
 
 

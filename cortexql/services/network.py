@@ -1,12 +1,13 @@
 """The way outside: authorities to trust and proxies to take, of the whole instance and of organizations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, ScalarSelect, func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from cortexql.errors import InvalidInputError, NotFoundError
 from cortexql.models import Authority, Proxy
@@ -109,21 +110,41 @@ async def of(tx: Transaction, cipher: Cipher, organization_id: int | None = None
     Raises:
         SecretLostError: a proxy's URL was encrypted with another SECRET_KEY.
     """
-    authorities = (await tx.session.scalars(_of_both(Authority, organization_id))).all()
-    proxies = (await tx.session.scalars(_of_both(Proxy, organization_id))).all()
-    nearest = proxies[0] if proxies else Proxy()
+    authorities, proxy = (await tx.session.execute(select(*columns(organization_id)))).one()
+    return from_columns(authorities, proxy, cipher)
+
+
+def columns(organization_id: int | None) -> tuple[ScalarSelect[Any], ScalarSelect[Any]]:
+    """Return what `from_columns` makes a way outside of, to be read together with other things."""
+    order = aggregate_order_by("", Authority.organization_id.asc().nulls_last(), Authority.id)
+    certificates = select(func.string_agg(Authority.certificates, order)).where(
+        _mine(Authority, organization_id)
+    )
+    named = ("http", Proxy.http, "https", Proxy.https, "no_proxy", Proxy.no_proxy)
+    nearest = (
+        select(func.json_build_object(*named))
+        .where(_mine(Proxy, organization_id))
+        .order_by(Proxy.organization_id.asc().nulls_last())
+        .limit(1)
+    )
+    return certificates.scalar_subquery(), nearest.scalar_subquery()
+
+
+def from_columns(authorities: str | None, proxy: Mapping[str, str | None] | None, cipher: Cipher) -> Network:
+    """Return the way outside that `columns` found. Raises SecretLostError."""
+    http, https = ((proxy or {}).get(name) for name in ("http", "https"))
     return Network(
-        http_proxy=cipher.decrypt(nearest.http) if nearest.http else "",
-        https_proxy=cipher.decrypt(nearest.https) if nearest.https else "",
-        no_proxy=nearest.no_proxy,
-        authorities="".join(row.certificates for row in authorities),
+        http_proxy=cipher.decrypt(http) if http else "",
+        https_proxy=cipher.decrypt(https) if https else "",
+        no_proxy=(proxy or {}).get("no_proxy") or "",
+        authorities=authorities or "",
     )
 
 
 async def instance_authorities(tx: Transaction) -> str:
     """Return the certificates that the instance trusts, for what all organizations share."""
-    found = (await tx.session.scalars(_of_both(Authority, None))).all()
-    return "".join(row.certificates for row in found)
+    certificates, _ = columns(None)
+    return await tx.session.scalar(select(certificates)) or ""
 
 
 def read_certificates(certificates: str) -> list[x509.Certificate]:
@@ -135,10 +156,9 @@ async def _owner(tx: Transaction, organization: str | None) -> int | None:
     return None if organization is None else (await organizations.get(tx, organization)).id
 
 
-def _of_both(table: type[Row], organization_id: int | None) -> Select[tuple[Row]]:
-    """Select an organization's rows, then the instance's."""
-    mine = table.organization_id.is_(None) | (table.organization_id == organization_id)
-    return select(table).where(mine).order_by(table.organization_id.asc().nulls_last(), table.id)
+def _mine(table: type[Row], organization_id: int | None) -> ColumnElement[bool]:
+    """Select an organization's rows, and the instance's."""
+    return table.organization_id.is_(None) | (table.organization_id == organization_id)
 
 
 async def _find_proxy(tx: Transaction, owner: int | None) -> Proxy | None:

@@ -11,13 +11,13 @@ import certifi
 from sqlalchemy import select
 
 from cortexql import attachments
-from cortexql.models import Attachment, Job, Neuron, NeuronType, Observable, RunnerKind
+from cortexql.models import Attachment, Job, Neuron, NeuronType, Observable, Registry, RunnerKind
 from cortexql.outbound import Network
 from cortexql.principal import system
 from cortexql.runner.base import InputFile, Runner, RunSpec
 from cortexql.runner.images import Images
 from cortexql.secrets import Cipher, SecretLostError
-from cortexql.services import configuration, containers, images, network, neurons, workers
+from cortexql.services import configuration, containers, images, network, neurons, registries, workers
 from cortexql.settings import Settings
 from cortexql.transaction import Transaction, Transactions
 
@@ -72,8 +72,8 @@ async def prepare(tx: Transaction, job: Job, context: ExecutionContext) -> Prepa
     neuron, settings = configured.neuron, context.settings
     try:
         secrets = configured.secrets(context.cipher)
-        outside = await network.of(tx, context.cipher, job.organization_id)
-        image = await images.wanted(tx, neuron, settings, context.cipher)
+        outside, known = await _surroundings(tx, job, context.cipher)
+        image = images.wanted(neuron, known, settings, context.cipher)
     except SecretLostError as error:
         raise UnrunnableError(str(error)) from error
     timeout = neuron.job_timeout or settings.job_timeout
@@ -88,6 +88,13 @@ async def prepare(tx: Transaction, job: Job, context: ExecutionContext) -> Prepa
         image=image,
         max_log_lines=containers.of(neuron).max_log_lines or settings.max_log_lines,
     )
+
+
+async def _surroundings(tx: Transaction, job: Job, cipher: Cipher) -> tuple[Network, Sequence[Registry]]:
+    """Return the way outside of a run and the registries, in one read: every claim needs them."""
+    columns = (*network.columns(job.organization_id), registries.columns())
+    authorities, proxy, known = (await tx.session.execute(select(*columns))).one()
+    return network.from_columns(authorities, proxy, cipher), registries.from_columns(known)
 
 
 async def _spec(

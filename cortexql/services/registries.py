@@ -1,9 +1,10 @@
 """Registries of images: credentials, and the rule that pulls one registry's images from another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ScalarSelect, func, select
 
 from cortexql.catalog.definition import IMAGE_REFERENCE
 from cortexql.errors import InvalidInputError, NotFoundError
@@ -82,6 +83,18 @@ async def list_all(tx: Transaction) -> Sequence[Registry]:
 async def known(tx: Transaction) -> Sequence[Registry]:
     """Return the registries for what the system itself does."""
     return (await tx.session.scalars(select(Registry))).all()
+
+
+def columns() -> ScalarSelect[Any]:
+    """Return what `from_columns` makes the known registries of, to be read together with other things."""
+    names = ("host", "username", "password", "mirror_of", "path")
+    pairs = [each for name in names for each in (name, getattr(Registry, name))]
+    return select(func.json_agg(func.json_build_object(*pairs))).scalar_subquery()
+
+
+def from_columns(found: Sequence[Mapping[str, Any]] | None) -> Sequence[Registry]:
+    """Return the registries that `columns` found."""
+    return [Registry(**row) for row in found or ()]
 
 
 def source_of(reference: str, known: Sequence[Registry], cipher: Cipher) -> Source:

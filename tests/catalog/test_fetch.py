@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from cortexql.catalog import fetch, source
-from cortexql.catalog.fetch import without_credentials
-from cortexql.outbound import Network
+from cortexql.outbound import Network, without_credentials
 from tests.catalog.servers import Answer, answer, endless, serve
 from tests.catalog.test_definitions import GOOD
 from tests.parts.authorities import make_authority
@@ -50,6 +49,7 @@ async def test_a_catalogue_is_read_plain_and_packed() -> None:
     [
         (answer(b"<!DOCTYPE html><p>Sign in", content_type="text/html"), "it is not JSON, but HTML or XML"),
         (answer(b"{", status="503 Busy"), "the server answered 503"),
+        (answer(b"", status="302 Found"), "the server answered 302"),
         (answer(b""), "it is not JSON: Expecting value: line 1 column 1 (char 0)"),
         (answer(b"[]"), "there is no definition in it"),
         (answer(b"[" + b"{}," * 1_000_000 + b"{}]"), "it has more than 20000 entries"),
@@ -62,7 +62,19 @@ async def test_a_catalogue_is_read_plain_and_packed() -> None:
         ),
         (answer(b"no gzip", "Content-Encoding: gzip"), "its gzip encoding is broken"),
     ],
-    ids=["html", "503", "empty", "none", "million", "deep", "500 MB", "bomb", "bomb in a bomb", "no gzip"],
+    ids=[
+        "html",
+        "503",
+        "nowhere",
+        "empty",
+        "none",
+        "million",
+        "deep",
+        "500 MB",
+        "bomb",
+        "bomb in a bomb",
+        "no gzip",
+    ],
 )
 async def test_a_catalogue_served_badly_is_refused(given: Answer, reason: str) -> None:
     began = time.monotonic()

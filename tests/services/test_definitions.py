@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete, select, text, update
 
 from cortexql.errors import ForbiddenError, InvalidInputError, NotFoundError
-from cortexql.models import CatalogRefresh, Definition, Neuron, NeuronType
+from cortexql.models import Audit, CatalogRefresh, Definition, Neuron, NeuronType
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.services import definitions, neurons
@@ -70,6 +70,13 @@ async def catalogue(resources: Resources, clean: None, tmp_path: Path) -> AsyncI
 
 def told(done: Refresh) -> list[tuple[str, str]]:
     return [(change.kind.value, change.definition_id) for change in done.changes]
+
+
+async def audited(resources: Resources) -> list[Audit]:
+    """Return the audit log's lines of readings of the catalogues."""
+    query: Any = select(Audit).where(Audit.subject_type == "catalog_refresh")  # type: ignore[arg-type]
+    async with resources.transactions(TEST) as tx:
+        return list((await tx.session.scalars(query.order_by(Audit.id))).all())
 
 
 async def test_a_refresh_tells_what_it_did_entry_by_entry(catalogue: Catalogue) -> None:
@@ -133,6 +140,8 @@ async def test_a_refresh_is_recorded_and_needs_an_orgadmin(
         last = await definitions.last_refresh(tx)
     assert last is not None
     assert (last.actor, [change["definition_id"] for change in last.changes]) == (admin.login, ["A_1_0"])
+    (line,) = await audited(resources)
+    assert (line.actor, (line.after or {})["changes"]) == (admin.login, last.changes)
     assert [one["reason"] for one in last.invalid] == ["entry 1: name is missing"]
 
 
@@ -146,6 +155,11 @@ async def test_the_schedule_refreshes_once_for_all_workers(
     asked = [definitions.refresh_due(resources.transactions, settings, TEST) for _ in range(4)]
     done = [one for one in await asyncio.gather(*asked) if one is not None]
     assert [told(one) for one in done] == [[("added", "A_1_0")]]
+    (line,) = await audited(resources)
+    assert (line.actor, (line.after or {})["changes"]) == (
+        "test",
+        [{"kind": "added", "type": "analyzer", "definition_id": "A_1_0", "source": str(catalogue.file)}],
+    )
     async with resources.transactions(TEST) as tx:
         await tx.session.execute(
             update(CatalogRefresh).values(started_at=CatalogRefresh.started_at - timedelta(hours=2))

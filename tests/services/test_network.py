@@ -17,6 +17,7 @@ from cortexql.services.execution import Executor
 from cortexql.services.network import ProxySetting
 from cortexql.services.registries import RegistrySetting, host_of
 from tests.conftest import World
+from tests.graphql.execution import counted
 from tests.parts.authorities import make_authority
 from tests.services.steps import TEST, get_job, submit_echo
 
@@ -172,3 +173,21 @@ async def test_a_run_is_given_its_organizations_way_outside(
     assert spec.input["config"]["proxy"] == {"https": f"http://me:{SECRET}@beta:3128"}
     job = await get_job(resources, job_id)
     assert SECRET not in repr((job.error_message, job.error_input))
+
+
+async def test_a_claim_reads_the_way_outside_and_the_registries_at_once_and_as_they_are_now(
+    resources: Resources, world: World, executor: Executor, fake: FakeRunner
+) -> None:
+    await submit_echo(resources, world.alpha)
+    with counted(resources) as statements:
+        await executor.run_jobs()
+    asked = [
+        line for line in statements if any(f"FROM {t}" in line for t in ("authority", "proxy", "registry"))
+    ]
+    assert len(asked) == 1
+    assert (fake.runs[-1].spec.cacerts, fake.runs[-1].spec.environment) == (None, {})
+    async with resources.transactions(world.superadmin) as tx:
+        await network.set_proxy(tx, ProxySetting(http="http://all:3128"), resources.cipher)
+    await submit_echo(resources, world.alpha, again=True)
+    await executor.run_jobs()
+    assert fake.runs[-1].spec.environment["http_proxy"] == "http://all:3128"
