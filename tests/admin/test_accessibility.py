@@ -9,6 +9,7 @@ from playwright.async_api import Page
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.services.execution import Executor
+from tests.admin import pictures
 from tests.admin.test_console import PAGES, PASSWORD, give_password, login_of, run_job
 from tests.admin.test_instance import seen
 from tests.conftest import World
@@ -27,8 +28,8 @@ async def enter(page: Page, url: str, login: str) -> None:
     await page.wait_for_url("**/admin/")
 
 
-async def faults(page: Page) -> list[str]:
-    """Return what axe finds in both themes, and what a narrow screen cuts off."""
+async def faults(page: Page, role: str, address: str) -> list[str]:
+    """Return what axe finds in both themes, and what a narrow screen cuts off; keep a picture of each."""
     found: list[str] = []
     themes: tuple[tuple[Literal["light", "dark"], dict[str, list[str]]], ...] = (
         ("light", _RULES),
@@ -38,9 +39,11 @@ async def faults(page: Page) -> list[str]:
         await page.emulate_media(color_scheme=theme, reduced_motion="reduce")
         result = await Axe().run(page, options=rules)
         found += [f"{theme}: {said(violation)}" for violation in result.response["violations"]]
+        await pictures.take(page, role, address, theme)
     await page.set_viewport_size({"width": 360, "height": 800})
     if (cut := await page.evaluate(_OVERFLOW)) > 0:
         found.append(f"{cut} pixels too wide")
+    await pictures.take(page, role, address, "phone")
     await page.set_viewport_size({"width": 1280, "height": 800})
     return found
 
@@ -49,7 +52,7 @@ def said(violation: dict[str, Any]) -> str:
     return f"{violation['id']}: {violation['nodes'][0]['html'][:200]}"
 
 
-@pytest.mark.parametrize("role", [Role.ORGADMIN, Role.SUPERADMIN])
+@pytest.mark.parametrize("role", list(Role))
 async def test_pages_are_accessible_in_both_themes_and_fit_a_telephone(
     url: str, world: World, resources: Resources, executor: Executor, page: Page, role: Role
 ) -> None:
@@ -57,7 +60,7 @@ async def test_pages_are_accessible_in_both_themes_and_fit_a_telephone(
     login = login_of(role)
     await give_password(resources, login)
     await page.goto(f"{url}/admin/login")
-    found = {"/admin/login": await faults(page)}
+    found = {"/admin/login": await faults(page, role.value, "/admin/login")}
     await enter(page, url, login)
     own = [
         f"/admin/jobs/{job_id}",
@@ -73,5 +76,5 @@ async def test_pages_are_accessible_in_both_themes_and_fit_a_telephone(
         ]
     for address in [address for address in addresses if not address.endswith(".json")]:
         await page.goto(url + address)
-        found[address] = await faults(page)
+        found[address] = await faults(page, role.value, address)
     assert {address: told for address, told in found.items() if told} == {}

@@ -133,6 +133,19 @@ async def test_organizations_are_for_superadmins(url: str, world: World, resourc
         assert ("fourth" in page, "2 jobs at a time, reports fresh for 5 min" in page) == (True, True)
         wrong = await client.post("/admin/organizations/gamma", data={"freshness": "soon"})
         assert (wrong.status_code, "is not a duration" in wrong.text) == (400, True)
+        kept = {"job_retention": "90d", "report_retention": "30d", "file_retention": ""}
+        assert (await client.post("/admin/organizations/gamma", data=kept)).status_code == 303
+        shown = (await client.get("/admin/organizations/gamma")).text
+        assert ('value="90d"' in shown, 'value="30d"' in shown, 'value="5m"' in shown) == (True, True, True)
+        assert "jobs kept for 90 d, reports kept for 30 d" in (await client.get("/admin/organizations")).text
+        short = await client.post("/admin/organizations/gamma", data={"job_retention": "5m"})
+        assert (short.status_code, "an hour at least" in short.text) == (400, True)
+        assert (
+            await client.post("/admin/organizations/gamma", data={"job_retention": ""})
+        ).status_code == 303
+        assert "reports kept" in (page := (await client.get("/admin/organizations")).text)
+        assert "jobs kept" not in page
+        assert (await client.get("/admin/organizations/none")).status_code == 404
         assert (await client.post("/admin/organizations/alpha", data={"status": "locked"})).status_code == 303
     async with httpx.AsyncClient(base_url=url, headers=world.alpha.headers(Role.ORGADMIN)) as client:
         assert (await client.get("/admin/")).status_code == 303

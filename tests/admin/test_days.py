@@ -85,9 +85,12 @@ async def test_a_superadmins_first_day(
     await go(page, "Organizations")
     await page.get_by_label("Name", exact=True).fill("second")
     await page.get_by_role("button", name="Create").click()
-    row = page.locator("tr", has_text="second")
-    await row.get_by_role("button", name="Lock").click()
-    await expect(row.locator(".state")).to_have_text("locked")
+    await page.get_by_role("link", name="second").click()
+    await page.get_by_label("Jobs, from their end").fill("90d")
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_role("button", name="Lock").click()
+    await expect(page.locator("main .state")).to_have_text("locked")
+    await split_a_budget(page)
     await go(page, "Network")
     await page.get_by_label("Host, as images name it").fill("registry.example")
     await page.get_by_role("button", name="Save").first.click()
@@ -101,6 +104,21 @@ async def test_a_superadmins_first_day(
     await expect(page.get_by_text("database").first).to_be_visible()
     await page.get_by_role("button", name="Sign out").click()
     await enter_as_ann(page, url)
+
+
+async def split_a_budget(page: Page) -> None:
+    await go(page, "Quotas")
+    await page.get_by_role("link", name="Split a budget").click()
+    await page.get_by_label("baseConfig").fill("VirusTotal")
+    await page.get_by_label("The whole instance may run").fill("10000")
+    await page.get_by_label("second").fill("5000")
+    await page.get_by_label("team").fill("3000")
+    await expect(page.locator("[data-left]")).to_have_text("2,000")
+    await page.get_by_role("button", name="Set").click()
+    await expect(page.get_by_text("8,000 given to organizations, 2,000 left to give.")).to_be_visible()
+    await page.get_by_role("link", name="Split it").click()
+    await page.get_by_label("team").fill("6000")
+    await expect(page.locator("[data-left]")).to_have_text("-1,000")
 
 
 async def enter_as_ann(page: Page, url: str) -> None:

@@ -155,6 +155,7 @@ EXPECTED: dict[str, frozenset[Role]] = {
     "POST /admin/neurons/{id:int}/upgrade": ADMINS,
     "GET /admin/organizations": SUPERADMINS,
     "POST /admin/organizations": SUPERADMINS,
+    "GET /admin/organizations/{name}": SUPERADMINS,
     "POST /admin/organizations/{name}": SUPERADMINS,
     "GET /admin/users": ADMINS,
     "POST /admin/users": ADMINS,
@@ -167,6 +168,9 @@ EXPECTED: dict[str, frozenset[Role]] = {
     "POST /admin/users/{login}/revoke": ADMINS,
     "GET /admin/quotas": EVERYBODY,
     "POST /admin/quotas": ADMINS,
+    "GET /admin/quotas/split": SUPERADMINS,
+    "POST /admin/quotas/split": SUPERADMINS,
+    "GET /admin/quotas/{id:int}/spenders": EVERYBODY,
     "POST /admin/neurons/{id:int}/disable": ADMINS,
     "GET /admin/account": EVERYBODY,
     "POST /admin/account/password": EVERYBODY,
@@ -232,6 +236,7 @@ def address(name: str, world: World, job: Job) -> str:
         "/admin/jobs": job.id,
     }
     by_prefix["/admin/observables"] = job.observable_id or 0
+    by_prefix["/admin/quotas"] = 1
     by_prefix |= {"/api/organization": "Echo_1_0", "/admin/neurons": neuron.id, "/api/": neuron.worker_id}
     id_ = next((str(value) for prefix, value in by_prefix.items() if path.startswith(prefix)), "")
     given = {"id": id_, "id:int": id_, "login": TARGET, "organization": "alpha", "definition_id": "Echo_1_0"}

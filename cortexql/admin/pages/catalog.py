@@ -83,6 +83,7 @@ async def _form(visit: Visit, error: CortexError | None = None) -> Response:
         definition=definition,
         owners=owners,
         fields=configuring.fields(items, {}, set(), visit.form, error),
+        own_names={item.name for item in configuration.own_items(definition)},
         error=error.message if error else "",
     )
 

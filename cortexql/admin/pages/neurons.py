@@ -5,8 +5,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from cortexql import duration, guess
-from cortexql.admin import configuring, containers
+from cortexql import guess
+from cortexql.admin import configuring, containers, spans
 from cortexql.admin.pages.owners import organization_names
 from cortexql.admin.visit import Visit, to_int
 from cortexql.catalog.definition import ParsedItem
@@ -137,21 +137,12 @@ async def disable(visit: Visit) -> Response:
 
 
 def _limits(visit: Visit) -> dict[str, Any]:
-    """Return the times and the limit that were filled in; blank ones stay as they are.
-
-    Raises:
-        InvalidInputError: one is no duration.
-    """
-    given: dict[str, Any] = {}
-    for name in ("job_timeout", "freshness"):
-        if text := visit.given(name):
-            try:
-                given[name] = duration.parse(text)
-            except ValueError as error:
-                raise InvalidInputError(str(error), field=(name,)) from error
-    if text := visit.given("max_concurrent_jobs"):
-        given["max_concurrent_jobs"] = to_int(text, "max_concurrent_jobs")
-    return given
+    """Return the times and the limit that were filled in; blank ones stay as they are."""
+    limit = visit.given("max_concurrent_jobs")
+    return {
+        **{name: spans.given(visit, name) for name in ("job_timeout", "freshness")},
+        "max_concurrent_jobs": to_int(limit, "max_concurrent_jobs") if limit else None,
+    }
 
 
 def _granted_to(visit: Visit, neuron: Neuron) -> list[Role] | None:
@@ -193,10 +184,6 @@ def _id(visit: Visit) -> int:
     return int(visit.request.path_params["id"])
 
 
-def _to_text(span: timedelta | None) -> str:
-    return duration.to_iso(span).removeprefix("PT").lower() if span else ""
-
-
 async def form(visit: Visit, error: CortexError | None = None) -> Response:
     """Show one with its configuration, and with what was wrong in a form of its page."""
     async with visit.open() as tx:
@@ -229,7 +216,8 @@ async def form(visit: Visit, error: CortexError | None = None) -> Response:
             neuron, visit.resources.settings, by_superadmin=visit.may("instance_manage")
         ),
         grant=visit.given("granted_to") or _chosen_grant(neuron),
-        times={name: _to_text(getattr(neuron, name)) for name in ("job_timeout", "freshness")},
+        times={name: spans.to_text(getattr(neuron, name)) for name in ("job_timeout", "freshness")},
         fields=configuring.fields(items, neuron.configuration, secrets_set, visit.form, error),
+        own_names={item.name for item in own_items},
         error=error.message if error else "",
     )

@@ -1,10 +1,11 @@
 """Organizations: list, create, change, lock."""
 
 from datetime import timedelta
+from urllib.parse import quote
 
 from starlette.responses import Response
 
-from cortexql import duration
+from cortexql.admin import spans
 from cortexql.admin.visit import Visit, to_int
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import OrganizationStatus
@@ -12,6 +13,7 @@ from cortexql.principal import Permission
 from cortexql.services import organizations
 
 _PAGE = 50
+_RETENTIONS = ("job_retention", "report_retention", "file_retention")
 
 
 async def list_organizations(visit: Visit) -> Response:
@@ -29,28 +31,31 @@ async def create(visit: Visit) -> Response:
     return visit.to("/organizations", done="created")
 
 
+async def show(visit: Visit) -> Response:
+    """Show one organization with its limits and what it keeps for how long."""
+    return await _form(visit)
+
+
 async def update(visit: Visit) -> Response:
-    """Change description and limits, or lock and unlock; blank limits stay as they are."""
+    """Change description, limits and retention, or lock and unlock; a blank retention is for ever."""
     limit = visit.given("max_concurrent_jobs")
     try:
         change = organizations.OrganizationChange(
             description=visit.given("description") if "description" in visit.form else None,
             status=_status(visit.given("status")),
-            freshness=_freshness(visit.given("freshness")),
+            freshness=spans.given(visit, "freshness"),
             max_concurrent_jobs=to_int(limit, "max_concurrent_jobs") if limit else None,
+            **{name: spans.given(visit, name) or timedelta(0) for name in _RETENTIONS if name in visit.form},
         )
         async with visit.open() as tx:
-            await organizations.update(tx, visit.request.path_params["name"], change)
+            await organizations.update(tx, _name(visit), change)
     except CortexError as error:
-        return await _list(visit, error)
-    return visit.to("/organizations", done="saved")
+        return await _form(visit, error)
+    return visit.to(f"/organizations/{quote(_name(visit), safe='')}", done="saved")
 
 
-def _freshness(given: str) -> timedelta | None:
-    try:
-        return duration.parse(given) if given else None
-    except ValueError as error:
-        raise InvalidInputError(str(error), field=("freshness",)) from error
+def _name(visit: Visit) -> str:
+    return str(visit.request.path_params["name"])
 
 
 def _status(given: str) -> OrganizationStatus | None:
@@ -60,6 +65,21 @@ def _status(given: str) -> OrganizationStatus | None:
         return OrganizationStatus(given)
     except ValueError as error:
         raise InvalidInputError("an organization is active or locked", field=("status",)) from error
+
+
+async def _form(visit: Visit, error: CortexError | None = None) -> Response:
+    visit.principal.require(Permission.INSTANCE_MANAGE)
+    async with visit.open() as tx:
+        row = await organizations.get(tx, _name(visit))
+    times = {name: spans.to_text(getattr(row, name)) for name in ("freshness", *_RETENTIONS)}
+    return visit.page(
+        "organizations/show.html",
+        status=error.status if error else 200,
+        row=row,
+        first=organizations.FIRST,
+        times=times,
+        error=error.message if error else "",
+    )
 
 
 async def _list(visit: Visit, error: CortexError | None = None) -> Response:

@@ -6,9 +6,10 @@ from cortexql.admin.pages.owners import organization_names
 from cortexql.admin.visit import Visit, to_int
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import Neuron, NeuronType, Organization, QuotaPacing, RateUnit
-from cortexql.services import neurons, quotas, usage
+from cortexql.services import neurons, quotas, spending, usage
 from cortexql.services.page import MAX_SIZE, PageRequest
 from cortexql.services.rows import by_id
+from cortexql.services.usage import Usage
 
 
 async def list_quotas(visit: Visit) -> Response:
@@ -27,6 +28,13 @@ async def set_limit(visit: Visit) -> Response:
     return visit.to("/quotas", done="saved" if setting.max_jobs is not None else "lifted")
 
 
+async def show_spenders(visit: Visit) -> Response:
+    """Show who in the visitor's organization spends a budget in its present window."""
+    async with visit.open() as tx:
+        found = await spending.of_quota(tx, int(visit.request.path_params["id"]))
+    return visit.page("quotas/spenders.html", partial="quotas/_spenders.html", spenders=found)
+
+
 def _to_setting(visit: Visit) -> quotas.QuotaSetting:
     limit, neuron = visit.given("limit"), visit.given("neuron")
     try:
@@ -43,6 +51,11 @@ def _to_setting(visit: Visit) -> quotas.QuotaSetting:
     )
 
 
+def _place(one: Usage) -> tuple[str, RateUnit, bool]:
+    """Return where a budget stands: a whole before its parts."""
+    return one.quota.base_config or "", one.quota.unit, one.quota.organization_id is not None
+
+
 async def _list(visit: Visit, error: CortexError | None = None) -> Response:
     async with visit.open() as tx:
         usages = await usage.of_organization(tx, visit.asked("organization"))
@@ -56,7 +69,7 @@ async def _list(visit: Visit, error: CortexError | None = None) -> Response:
     return visit.page(
         "quotas/list.html",
         status=error.status if error else 200,
-        usages=usages,
+        usages=sorted(usages, key=_place),
         named=named,
         owners=owners,
         own=own,

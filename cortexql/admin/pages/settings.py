@@ -7,7 +7,7 @@ from datetime import timedelta
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from cortexql import duration
+from cortexql.admin import spans
 from cortexql.admin.visit import Visit
 from cortexql.principal import Permission
 from cortexql.settings import Settings, origin_of
@@ -48,5 +48,5 @@ def _to_text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, timedelta):
-        return duration.to_iso(value).removeprefix("PT").lower()
+        return spans.to_text(value)
     return _CREDENTIALS.sub("…@", "" if value is None else str(value))
