@@ -41,6 +41,7 @@ CONFIDENTIAL: tuple[type[SQLModel], ...] = (
     models.JobEvent,
     models.Report,
     models.Artifact,
+    models.Dashboard,
 )
 # A superadmin administers these everywhere; anyone else sees the own organization's.
 ADMINISTERED: tuple[type[SQLModel], ...] = (
@@ -68,6 +69,7 @@ AUDITED: tuple[type[SQLModel], ...] = (
     models.Proxy,
     models.WatchedServer,
     models.CatalogRefresh,
+    models.Dashboard,
     models.Job,
 )
 _PRINCIPAL = "principal"

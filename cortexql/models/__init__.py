@@ -2,6 +2,7 @@
 
 from cortexql.models.attachment import Attachment, AttachmentChunk
 from cortexql.models.audit import Audit, AuditAction
+from cortexql.models.dashboard import Dashboard
 from cortexql.models.definition import CatalogRefresh, Definition, ItemType, NeuronType
 from cortexql.models.image import Image, ImagePolicy
 from cortexql.models.job import Job, JobEvent, JobStage, JobStatus, Observable, Priority, RunnerKind, Sighting
@@ -25,6 +26,7 @@ __all__ = [
     "AuditAction",
     "Authority",
     "CatalogRefresh",
+    "Dashboard",
     "Definition",
     "HealthCheck",
     "Image",

@@ -24,6 +24,7 @@ from cortexql.errors import CortexError, ErrorCode
 from cortexql.log import get_logger
 from cortexql.resolvers.audit import AuditQueries
 from cortexql.resolvers.cost import CostLimiter
+from cortexql.resolvers.dashboards import DashboardMutations, DashboardQueries
 from cortexql.resolvers.identities import IdentityQueries
 from cortexql.resolvers.jobs import JobMutations, JobQueries
 from cortexql.resolvers.limits import FieldsLimiter, IntrospectionSwitch
@@ -62,6 +63,7 @@ class Query(
     AuditQueries,
     JobQueries,
     StatisticsQueries,
+    DashboardQueries,
     NodeQueries,
 ):
     pass
@@ -69,7 +71,13 @@ class Query(
 
 @strawberry.type(description="What can be done.")
 class Mutation(
-    JobMutations, OrganizationMutations, NeuronMutations, NetworkMutations, ServerMutations, SightingMutations
+    JobMutations,
+    OrganizationMutations,
+    NeuronMutations,
+    NetworkMutations,
+    ServerMutations,
+    SightingMutations,
+    DashboardMutations,
 ):
     pass
 

@@ -30,6 +30,10 @@ from cortexql.services.jsonpath import Comparison
 from cortexql.services.statistics import Interval as StatsInterval
 from cortexql.services.statistics import JobKey, ReportKey
 from cortexql.services.submission import Outcome
+from cortexql.services.widgets import Bucket as WidgetBucket
+from cortexql.services.widgets import Measure as WidgetMeasure
+from cortexql.services.widgets import SourceName as WidgetSource
+from cortexql.services.widgets import WidgetType
 
 __all__ = [
     "Admission",
@@ -58,6 +62,10 @@ __all__ = [
     "ServerKind",
     "StatsInterval",
     "UserStatus",
+    "WidgetBucket",
+    "WidgetMeasure",
+    "WidgetSource",
+    "WidgetType",
 ]
 
 
@@ -303,4 +311,55 @@ _enum(
     Direction,
     "Which end of a list comes first.",
     {"ASC": "The oldest or least first.", "DESC": "The newest or greatest first."},
+)
+_enum(
+    WidgetType,
+    "How a widget's answer is shown.",
+    {
+        "COUNTER": "One figure.",
+        "BAR": "Bars: by one key, by time, or by time and stacked by one key.",
+        "DONUT": "Shares of a whole, by one key.",
+        "LINE": "One line over time.",
+        "MULTI_LINE": "A line over time for each value of one key.",
+        "TABLE": "A table, by one or two keys.",
+        "TEXT": "A text, and no question.",
+    },
+)
+_enum(
+    WidgetSource,
+    "What a widget asks about.",
+    {
+        "JOBS": "Jobs, by when they were submitted.",
+        "REPORTS": "Reports, by when they were stored.",
+        "TAXONOMIES": "Each taxonomy of each report, by when that was stored.",
+        "OBSERVABLES": "Observables, by when they were first seen.",
+        "ARTIFACTS": "What reports named or left, by when these were stored.",
+        "QUOTAS": "What was taken of budgets, by hour, day or month.",
+        "AUDIT": "The audit log; for admins.",
+    },
+    "WidgetSource",
+)
+_enum(
+    WidgetMeasure,
+    "What is made of a group's rows.",
+    {
+        "COUNT": "How many there are.",
+        "DISTINCT": "How many different values a field has.",
+        "SUM": "The sum of a number.",
+        "MEAN": "The mean of a number.",
+        "PERCENTILE": "What so many in a hundred do not exceed.",
+    },
+    "WidgetMeasure",
+)
+_enum(
+    WidgetBucket,
+    "How time is cut, in UTC.",
+    {
+        "MINUTE": "By the minute.",
+        "HOUR": "By the hour.",
+        "DAY": "By the day.",
+        "WEEK": "By the week; it begins on Monday.",
+        "MONTH": "By the month.",
+    },
+    "WidgetBucket",
 )

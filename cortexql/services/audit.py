@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import ColumnElement, Select, or_, select
 
 from cortexql.models import Audit, AuditAction, User
 from cortexql.principal import Permission, Principal
@@ -15,6 +15,8 @@ from cortexql.transaction import Transaction, Transactions
 
 _NEWEST_FIRST = page.Keyset("audit", (Audit.id,), descending=True)
 _BATCH = 1000
+# What an operator does not see of a tenant, the log does not tell either.
+_CONFIDENTIAL = ("job", "dashboard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +103,24 @@ async def note_image(tx: Transaction, reference: str, before: str, after: str) -
     )
 
 
+def visible_to(principal: Principal) -> Sequence[ColumnElement[bool]]:
+    """Return what narrows entries beyond the tenant gate: a superadmin sees no job of another organization.
+
+    Nor its dashboards, which are its own business as well.
+    """
+    if principal.is_system:
+        return ()
+    own = Audit.organization_id == principal.organization_id
+    return (or_(Audit.subject_type.not_in(_CONFIDENTIAL), own),)
+
+
 async def _select(tx: Transaction, wanted: AuditFilter) -> Select[Any]:
     tx.principal.require(Permission.AUDIT_READ)
     query = select(Audit)
     if wanted.organization is not None:
         organization = await organizations.named_or_own(tx, wanted.organization)
         query = query.where(Audit.organization_id == organization.id)
-    if not tx.principal.is_system:
-        # A superadmin sees what is administered everywhere, but no job of another organization.
-        query = query.where(
-            or_(Audit.subject_type != "job", Audit.organization_id == tx.principal.organization_id)
-        )
+    query = query.where(*visible_to(tx.principal))
     for column in ("actor", "action", "subject_type", "subject"):
         if (value := getattr(wanted, column)) is not None:
             query = query.where(getattr(Audit, column) == value)

@@ -39,7 +39,10 @@ MARKER, SECRET = "othermarker", "secretmarker"
 SAME = {"Sec-Fetch-Site": "same-origin"}
 # What ids of a table's rows are called.
 KINDS = {"neuron": ("Analyzer", "Responder"), "account": ("User",), "organization": ("Organization",)}
-KINDS |= {name: (name.title(),) for name in ("job", "report", "observable", "session", "authority", "quota")}
+KINDS |= {
+    name: (name.title(),)
+    for name in ("job", "report", "observable", "session", "authority", "quota", "dashboard")
+}
 KINDS["audit"] = ("AuditEntry",)
 # Columns whose text means something to us.
 KEPT = {

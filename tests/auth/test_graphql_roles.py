@@ -23,6 +23,7 @@ from tests.parts.authorities import make_authority
 
 Case = tuple[frozenset[Role], dict[str, Any]]
 # Who may use a field, and what it is given: about alpha's own things, wherever it takes any.
+DASHBOARD = json.dumps({"format": "cortexql-dashboard", "version": 1, "name": "Imported", "widgets": []})
 LOGIN, OBSERVABLE = {"login": "target@alpha"}, {"dataType": "ip", "data": "192.0.2.9"}
 
 
@@ -51,6 +52,12 @@ def queries(world: World, job: Job) -> dict[str, Case]:
         "reports": (EVERYBODY, {}),
         "reportStats": (EVERYBODY, {}),
         "observables": (EVERYBODY, {}),
+        "dashboards": (EVERYBODY, {}),
+        "dashboard": (EVERYBODY, {"id": encode("ReadyDashboard", 1)}),
+        "widgetData": (
+            EVERYBODY,
+            {"widget": {"type": "COUNTER", "title": "Jobs", "source": "JOBS", "period": "7d"}},
+        ),
         "node": (EVERYBODY, {"id": neuron_id}),
         "nodes": (EVERYBODY, {"ids": [job_id, neuron_id]}),
         "eventCursor": (EVERYBODY, {}),
@@ -97,13 +104,19 @@ def mutations(world: World, job: Job) -> dict[str, Case]:
         "setProxy": (SUPERADMINS, proxy),
         "watchServer": (SUPERADMINS, {"name": "m", "kind": "MISP", "url": "http://192.0.2.1", "key": None}),
         "unwatchServer": (SUPERADMINS, {"id": encode("WatchedServer", 1)}),
+        "createDashboard": (EVERYBODY, {"name": "Own", "description": "", "isShared": True, "widgets": []}),
+        "importDashboard": (EVERYBODY, {"file": DASHBOARD, "isShared": False}),
+        "updateDashboard": (EVERYBODY, {"id": encode("Dashboard", 1), "name": "Renamed"}),
+        "deleteDashboard": (EVERYBODY, {"id": encode("Dashboard", 1)}),
         "disableNeuron": (ADMINS, neuron_id),
     }
     return {name: (who, {"input": fields}) for name, (who, fields) in given.items()}
 
 
-# What removes, by a global id, what the mutation before has made.
+# What changes or removes, by a global id, what the mutation before has made.
 REMOVED = {
+    "updateDashboard": ("Dashboard", "dashboard"),
+    "deleteDashboard": ("Dashboard", "dashboard"),
     "removeAuthority": ("Authority", "authority"),
     "unwatchServer": ("WatchedServer", "watched_server"),
     "removeSighting": ("Sighting", "sighting"),
@@ -203,7 +216,7 @@ async def test_another_organizations_admin_changes_nothing_of_ours(
     url: str, resources: Resources, world: World, job: Job
 ) -> None:
     """What names something of alpha's names nothing; what names nothing is done in the own organization."""
-    own = {"runAnalyzer", "analyze", "refreshCatalog"}
+    own = {"runAnalyzer", "analyze", "refreshCatalog", "createDashboard", "importDashboard"}
     headers = world.beta.headers(Role.ORGADMIN)
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
         before = await whole(resources)

@@ -32,6 +32,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "graphql.md"
 INTRODUCTION = Path(__file__).with_name("introduction.md")
 OPERATIONS = {"query": "Queries", "mutation": "Mutations", "subscription": "Subscriptions"}
 _FIELDS = 6
+_QUESTION = {
+    "type": "BAR",
+    "title": "Malicious reports",
+    "source": "REPORTS",
+    "group": ["analyzer"],
+    "period": "7d",
+}
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----…"
 # What examples give: by root field and name, by type and name, or by name alone. What is not here is not given, unless
 # it has to be.
@@ -54,6 +61,13 @@ GIVEN: Mapping[str, Any] = {
     "jobStats.interval": "DAY",
     "reportStats.by": ["LEVEL"],
     "reportStats.filter": {"since": "2026-01-01T00:00:00Z"},
+    "dashboard.id": encode("ReadyDashboard", 1),
+    "widgetData.widget": {**_QUESTION, "filter": [{"field": "level", "values": ["malicious"]}]},
+    "CreateDashboardInput.widgets": [_QUESTION],
+    "UpdateDashboardInput.id": encode("Dashboard", 1),
+    "UpdateDashboardInput.isShared": True,
+    "DashboardIdInput.id": encode("Dashboard", 1),
+    "ImportDashboardInput.file": '{"format": "cortexql-dashboard", "version": 1, "name": "Mine", "widgets": []}',
     "nodes.ids": [encode("Job", 1), encode("Report", 1)],
     "RunAnalyzerInput.maxAge": "1h",
     "AnalyzeInput.idempotencyKey": "import-2026-11-24",

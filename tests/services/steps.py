@@ -11,7 +11,7 @@ from cortexql.principal import Principal, Role, system
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
 from cortexql.runner.report import ParsedArtifact, ParsedReport
-from cortexql.services import neurons, organizations, reports, sessions, sightings, submission
+from cortexql.services import dashboards, neurons, organizations, reports, sessions, sightings, submission
 from cortexql.services.preparation import ExecutionContext
 from cortexql.services.sessions import Browser
 from cortexql.services.submission import JobRequest, ObservableRequest, Submission
@@ -113,3 +113,4 @@ async def fill(resources: Resources, tenant: Tenant) -> None:
             Authority(organization_id=organization_id, name="own", certificates=make_authority().pem)
         )
         tx.session.add(Proxy(organization_id=organization_id))
+        await dashboards.create(tx, dashboards.Content("Own"))
