@@ -23,6 +23,7 @@ class ErrorCode(StrEnum):
     TOO_LARGE = "TOO_LARGE"
     RATE_LIMITED = "RATE_LIMITED"
     CURSOR_EXPIRED = "CURSOR_EXPIRED"
+    OTHER_SERVER = "OTHER_SERVER"
 
 
 class CortexError(Exception):
@@ -139,3 +140,10 @@ class CursorExpiredError(CortexError):
 
     code = ErrorCode.CURSOR_EXPIRED
     status = 410
+
+
+class OtherServerError(CortexError):
+    """Another server does not answer, or not as it should."""
+
+    code = ErrorCode.OTHER_SERVER
+    status = 502

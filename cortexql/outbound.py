@@ -122,11 +122,14 @@ class PinnedTransport(httpx2.AsyncBaseTransport):
 
 
 class GuardedTransport(PinnedTransport):
-    """Asks nothing of loopback, link-local and metadata addresses that are not allowed, and reads 1 MiB at most."""
+    """Asks nothing of loopback, link-local and metadata addresses that are not allowed, and reads so much at most."""
 
-    def __init__(self, network: Network, allowed: Sequence[IpNetwork]) -> None:
+    def __init__(
+        self, network: Network, allowed: Sequence[IpNetwork], *, max_bytes: int = _MAX_ANSWER_BYTES
+    ) -> None:
         """Take the way outside, and the networks that are allowed all the same."""
         super().__init__(network, lambda host, addresses: check_place(host, addresses, allowed))
+        self._max_bytes = max_bytes
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Answer a request, as `PinnedTransport` does; raises OutboundError for an answer that is too large, too."""
@@ -136,8 +139,8 @@ class GuardedTransport(PinnedTransport):
             content = bytearray()
             async for chunk in response.aiter_raw():
                 content += chunk
-                if len(content) > _MAX_ANSWER_BYTES:
-                    raise OutboundError(f"its answer is larger than {_MAX_ANSWER_BYTES // 2**20} MiB")
+                if len(content) > self._max_bytes:
+                    raise OutboundError(f"its answer is larger than {self._max_bytes // 2**20} MiB")
         finally:
             await response.aclose()
         if response.headers.get("Content-Encoding", "identity") != "identity":

@@ -22,6 +22,8 @@ _NOTICES = {
     "disabled": "It is disabled. Its jobs and reports stay.",
     "created": "Created.",
     "removed": "Removed.",
+    "sighted": "The sighting is noted.",
+    "watched": "It is watched: a worker looks at it within seconds.",
     "pulling": "A worker pulls the image now.",
     "lifted": "The limit is lifted.",
     "password": "The password is changed.",

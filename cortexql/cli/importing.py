@@ -1,7 +1,8 @@
 """`import cortex`: plan what comes from a Cortex, and take it over."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from cortexql.cli import display
 from cortexql.cli.running import CommandError, with_resources
 from cortexql.cli.servers import DataDir
-from cortexql.importing import client, dump, jobs, plan
+from cortexql.importing import client, dump, dump_jobs, jobs, plan
 from cortexql.importing.apply import IMPORT, Typed, apply
 from cortexql.importing.keys import KeyFile, KeyFileError
 from cortexql.importing.plan import Fate, NewConfig, NewWorker, Plan, Step
@@ -80,11 +81,12 @@ def import_cortex(  # noqa: PLR0913 options of a command
             async with resources.transactions(IMPORT) as tx:
                 made = await plan.make(tx, snapshot, source, merge or ())
             _print_plan(made)
-            past = await _past(servers[1:], made, jobs_since)
-            if not do_apply:
-                return True
-            is_whole = await _apply(resources, made, keys)
-            return all([await _bring(resources, source, each) for each in past]) and is_whole
+            with _exported_jobs(export if jobs_since else None) as exported:
+                past = await _past(servers[1:], exported, made, jobs_since)
+                if not do_apply:
+                    return True
+                is_whole = await _apply(resources, made, keys)
+                return all([await _bring(resources, source, each) for each in past]) and is_whole
 
     try:
         is_whole = with_resources(work, data_dir)
@@ -97,23 +99,39 @@ def import_cortex(  # noqa: PLR0913 options of a command
 @dataclass(frozen=True, slots=True)
 class _Past:
     organization: str
-    server: client.Server
+    jobs: jobs.PastJobs
     since: datetime
     count: int
 
 
-async def _past(servers: Sequence[client.Server], made: Plan, since: datetime | None) -> list[_Past]:
-    """Say how many jobs would come, and from whom."""
+@contextmanager
+def _exported_jobs(export: Path | None) -> Iterator[dump_jobs.JobIndex | None]:
+    if export is None:
+        yield None
+        return
+    with dump_jobs.index(export) as found:
+        yield found
+
+
+async def _past(
+    servers: Sequence[client.Server],
+    exported: dump_jobs.JobIndex | None,
+    made: Plan,
+    since: datetime | None,
+) -> list[_Past]:
+    """Say how many jobs would come, and from whom: over REST where a key reads them, else out of the export."""
     if since is None:
         return []
     since = since.replace(tzinfo=UTC)
     names = [step.name for step in made.steps if step.kind == "organization" and step.fate is not Fate.STAYS]
-    found = await jobs.readers(servers, names)
-    past = [_Past(name, server, since, await jobs.count(server, since)) for name, server in found.items()]
+    found: dict[str, jobs.PastJobs] = {**await jobs.readers(servers, names)}
+    if exported is not None:
+        found = {name: dump_jobs.DumpJobs(exported, name) for name in names} | found
+    past = [_Past(name, each, since, await each.count(since)) for name, each in sorted(found.items())]
     for each in past:
         _print_line(f"jobs of {each.organization} since {since:%Y-%m-%d}: {each.count}")
     for name in sorted(set(names) - found.keys() - {"cortex"}):
-        _print_line(f"not read: jobs of {name}: no key of a user of it")
+        _print_line(f"not read: jobs of {name}: no key of a user of it, and no export")
     return past
 
 
@@ -124,7 +142,7 @@ async def _bring(resources: Resources, source: str, past: _Past) -> bool:
         def show(counts: jobs.Counts) -> None:
             status.update(f"jobs of {past.organization}: {counts.stored + counts.here} of {past.count}")
 
-        run = jobs.Import(past.server, resources.transactions, resources.settings, source, show)
+        run = jobs.Import(past.jobs, resources.transactions, resources.settings, source, show)
         done = await jobs.bring(run, past.organization, past.since)
     _print_line(
         f"jobs of {past.organization}: {done.stored} came over, {done.here} were here, {done.newer} have newer "

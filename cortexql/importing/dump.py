@@ -6,7 +6,7 @@ answer of a search (`hits.hits`) on one line is read as well.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,16 @@ _MAX_LINE_BYTES = 128 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A stored entity; `place` says where it stands."""
+    """A stored entity; `place` says where it stands, `start` at which byte its line begins."""
 
     place: str
     id: str
     type: str
     parent: str | None
     values: dict[str, Any]
+    start: int = 0
+    # Its line holds nothing else.
+    is_alone: bool = True
 
 
 def documents(path: Path) -> Iterator[Document]:
@@ -43,14 +46,15 @@ def documents(path: Path) -> Iterator[Document]:
     """
     try:
         with path.open("rb") as file:
-            number = 0
+            number = start = 0
             while line := file.readline(_MAX_LINE_BYTES + 1):
                 number += 1
                 place = f"{path}, line {number}"
                 if len(line) > _MAX_LINE_BYTES:
                     raise SourceError(f"{place} is longer than {_MAX_LINE_BYTES // 2**20} MiB")
                 if line.strip():
-                    yield from _of_line(line, place)
+                    yield from _of_line(line, place, start)
+                start += len(line)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -70,17 +74,8 @@ def read(path: Path, snapshot: Snapshot) -> None:
     snapshot.gaps.clear()
 
 
-def _of_line(line: bytes, place: str) -> Iterator[Document]:
-    try:
-        raw = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{place} is no JSON") from error
-    hits = raw.get("hits") if isinstance(raw, dict) else None
-    for hit in hits.get("hits") or [] if isinstance(hits, dict) else [raw]:
-        yield _document(hit, place)
-
-
-def _document(hit: Any, place: str) -> Document:
+def document(hit: Any, place: str) -> Document:
+    """Return a document. Raises SourceError: it is none of a Cortex's index."""
     values = hit.get("_source") if isinstance(hit, dict) else None
     relations = values.get("relations") if isinstance(values, dict) else None
     if isinstance(relations, str):
@@ -90,6 +85,19 @@ def _document(hit: Any, place: str) -> Document:
     parent = relations.get("parent")
     kind, owner = str(relations.get("name")), None if parent is None else str(parent)
     return Document(place, hit["_id"], kind, owner, values)
+
+
+def _of_line(line: bytes, place: str, start: int) -> Iterator[Document]:
+    try:
+        raw = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{place} is no JSON") from error
+    hits = raw.get("hits") if isinstance(raw, dict) else None
+    if not isinstance(hits, dict):
+        yield replace(document(raw, place), start=start)
+        return
+    for hit in hits.get("hits") or []:
+        yield replace(document(hit, place), is_alone=False)
 
 
 def _add(document: Document, snapshot: Snapshot) -> None:

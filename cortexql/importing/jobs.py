@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from cortexql import attachments
 from cortexql.attachments import Content
 from cortexql.errors import CortexError
 from cortexql.importing.client import Server
-from cortexql.importing.source import AbsentError, Entity, SourceError, read_entity
+from cortexql.importing.rest_jobs import RestJobs
+from cortexql.importing.source import AbsentError, BrokenError, Entity, SourceError, read_entity
 from cortexql.models import NeuronType
 from cortexql.principal import Principal, Role
 from cortexql.runner.base import Ending, Outcome
@@ -26,7 +26,6 @@ from cortexql.services.history import PastJob
 from cortexql.settings import Settings
 from cortexql.transaction import Transactions
 
-_PAGE = 100
 _YEAR_2100 = 4_102_444_800_000
 _SHA256 = re.compile("[0-9a-f]{64}")
 Millis = Annotated[int, Field(ge=0, lt=_YEAR_2100)]
@@ -44,9 +43,9 @@ class CortexJob(Entity):
     id: str = Field(max_length=200)
     type: NeuronType = Field(strict=False)
     status: Literal["Waiting", "InProgress", "Success", "Failure", "Deleted"]
-    worker_id: str = Field(validation_alias="workerId")
-    worker_name: str = Field(validation_alias="workerName")
-    definition_id: str = Field(validation_alias="workerDefinitionId")
+    worker_id: str = Field(validation_alias=AliasChoices("workerId", "analyzerId"))
+    worker_name: str = Field(validation_alias=AliasChoices("workerName", "analyzerName"))
+    definition_id: str = Field(validation_alias=AliasChoices("workerDefinitionId", "analyzerDefinitionId"))
     data_type: str = Field(validation_alias="dataType")
     data: Any = None
     attachment: PastFile | None = None
@@ -72,11 +71,27 @@ class Counts:
     refused: list[tuple[str, str]] = field(default_factory=list)
 
 
+class PastJobs(Protocol):
+    """Where an organization's jobs are read, in the words of the REST API."""
+
+    async def count(self, since: datetime) -> int:
+        """Return how many jobs were created since a time."""
+
+    def pages(self, since: datetime) -> AsyncIterator[Sequence[dict[str, Any]]]:
+        """Yield the jobs that were created since a time, oldest first, without their reports."""
+
+    async def report(self, job_id: str) -> Any:
+        """Return a job with its report; AbsentError and BrokenError are this job's alone."""
+
+    async def download(self, sha256: str, target: Path, max_bytes: int) -> bool:
+        """Write a file's content; False where it is not there, is larger, or is another file's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Import:
     """Where jobs come from and go to."""
 
-    server: Server
+    jobs: PastJobs
     transactions: Transactions
     settings: Settings
     source: str
@@ -93,7 +108,7 @@ async def bring(run: Import, organization: str, since: datetime) -> Counts:
         row = await organizations.get(tx, organization)
     principal = Principal("import", row.id, roles=frozenset({Role.ORGADMIN}))
     counts = Counts()
-    async for found in _pages(run.server, since):
+    async for found in run.jobs.pages(since):
         async with run.transactions(principal) as tx:
             stored = await history.known(tx, row.id, [str(raw["id"]) for raw in found])
         for raw in found:
@@ -105,42 +120,14 @@ async def bring(run: Import, organization: str, since: datetime) -> Counts:
     return counts
 
 
-async def readers(servers: Sequence[Server], wanted: Collection[str]) -> dict[str, Server]:
+async def readers(servers: Sequence[Server], wanted: Collection[str]) -> dict[str, RestJobs]:
     """Return, for each of the wanted organizations, whose key reads its jobs; one that has none is left out."""
-    found: dict[str, Server] = {}
+    found: dict[str, RestJobs] = {}
     for server in servers:
         user = await server.user()
         if "read" in user.roles and user.organization in wanted:
-            found.setdefault(user.organization, server)
+            found.setdefault(user.organization, RestJobs(server))
     return found
-
-
-async def count(server: Server, since: datetime) -> int:
-    """Return how many jobs were created since a time, as the Cortex says."""
-    _, total = await server.find_page("job/_search", range(1), _since(int(since.timestamp() * 1000)))
-    return total or 0
-
-
-async def _pages(server: Server, since: datetime) -> AsyncIterator[Sequence[dict[str, Any]]]:
-    """Yield jobs by the time of their creation: Elasticsearch gives no more than its first 10,000 by number."""
-    at, ids = int(since.timestamp() * 1000), set[str]()
-    while True:
-        # Those of the last millisecond are at the beginning of the next page again.
-        found, _ = await server.find_page("job/_search", range(len(ids), len(ids) + _PAGE), _since(at))
-        new = [raw for raw in found if str(raw["id"]) not in ids]
-        if not new:
-            return
-        yield new
-        last = new[-1].get("createdAt")
-        if not isinstance(last, int) or last < at:
-            raise SourceError("job/_search pages wrongly: its jobs are not in the order of their creation")
-        if last > at:
-            at, ids = last, set()
-        ids |= {str(raw["id"]) for raw in new if raw.get("createdAt") == at}
-
-
-def _since(millis: int) -> dict[str, Any]:
-    return {"_gte": {"createdAt": millis}}
 
 
 async def _bring_one(
@@ -155,26 +142,22 @@ async def _bring_one(
             past = await _read(run, job, Path(name), counts)
             async with run.transactions(principal) as tx:
                 done = await history.store(tx, organization_id, past, run.source, max_bytes=limit)
-    except (_LeftOutError, AbsentError, CortexError) as error:
+    except (BrokenError, AbsentError, CortexError) as error:
         counts.refused.append((str(raw["id"]), str(error)))
         return
     counts.stored += done
     counts.newer += not done
 
 
-class _LeftOutError(Exception):
-    """One job cannot come."""
-
-
 def _job(raw: dict[str, Any]) -> CortexJob:
     try:
         return read_entity(CortexJob, raw, f"job {raw['id']}")
     except SourceError as error:
-        raise _LeftOutError(str(error)) from error
+        raise BrokenError(str(error)) from error
 
 
 async def _read(run: Import, job: CortexJob, folder: Path, counts: Counts) -> PastJob:
-    whole = await run.server.get(f"job/{quote(job.id, safe='')}/report")
+    whole = await run.jobs.report(job.id)
     report = whole.get("report") if isinstance(whole, dict) else None
     output = report if isinstance(report, dict) else {}
     if job.status == "Failure":
@@ -187,7 +170,7 @@ async def _read(run: Import, job: CortexJob, folder: Path, counts: Counts) -> Pa
     result = judge(Outcome(Ending.EXITED, 0, json.dumps(output).encode()), (), ())
     is_responder = job.type is NeuronType.RESPONDER
     if not is_responder and job.attachment is None and not isinstance(job.data, str):
-        raise _LeftOutError("it has neither data nor a file")
+        raise BrokenError("it has neither data nor a file")
     return PastJob(
         id=job.id,
         type=job.type,
@@ -214,8 +197,8 @@ async def _read(run: Import, job: CortexJob, folder: Path, counts: Counts) -> Pa
 
 async def _file(run: Import, found: PastFile, folder: Path) -> Content:
     path = folder / found.id
-    if not path.exists() and not await run.server.download(found.id, path, run.settings.max_upload_bytes):
-        raise _LeftOutError(f"its file {found.id} is not to be had, or is too large")
+    if not path.exists() and not await run.jobs.download(found.id, path, run.settings.max_upload_bytes):
+        raise BrokenError(f"its file {found.id} is not to be had, or is too large")
     return attachments.from_path(path, found.name, found.content_type)
 
 
@@ -231,7 +214,7 @@ async def _artifacts(run: Import, output: dict[str, Any], folder: Path, counts: 
         name = str(stored.get("id"))
         path = folder / name
         is_there = _SHA256.fullmatch(name) and (
-            path.exists() or await run.server.download(name, path, run.settings.max_upload_bytes)
+            path.exists() or await run.jobs.download(name, path, run.settings.max_upload_bytes)
         )
         counts.files += not is_there
         if is_there:

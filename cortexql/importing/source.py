@@ -16,6 +16,10 @@ class AbsentError(SourceError):
     """The Cortex answers that it has no such thing."""
 
 
+class BrokenError(SourceError):
+    """One thing of it cannot be read; the others can."""
+
+
 def _present(value: Any) -> Any:
     """Read null as absent: optional attributes of Cortex may be either."""
     return value or {}

@@ -24,6 +24,8 @@ class WatchedServer(SQLModel, table=True):
     name: str = columns.text(128, unique=True)
     kind: ServerKind = columns.enum(ServerKind)
     url: str = columns.text(2048)
+    # A MISP that organizations may send observables to.
+    receives: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
     # Encrypted: the API key to look with.
     password: str | None = Field(default=None)
     status: str | None = columns.text(16, default=None)

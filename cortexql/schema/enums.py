@@ -140,6 +140,7 @@ _enum(
         "TOO_LARGE": "A file, a request or a value is over its limit.",
         "RATE_LIMITED": "Too many at once, or too many failures; try again later.",
         "CURSOR_EXPIRED": "The event log no longer reaches back to the cursor: query anew, then subscribe.",
+        "OTHER_SERVER": "Another server does not answer, or not as it should.",
     },
 )
 _enum(

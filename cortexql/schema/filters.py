@@ -98,6 +98,10 @@ class ReportFilter:
 
 @strawberry.input(description="Which observables; what is left out or null does not narrow.")
 class ObservableFilter:
+    ids: list[strawberry.ID] | None = strawberry.field(default=None, description="Any of these observables.")
+    jobs: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="That any of these jobs looked at."
+    )
     data_type: list[str] | None = strawberry.field(default=None, description="Of any of these data types.")
     data: str | None = strawberry.field(default=None, description="Exactly this value.")
     search: str | None = strawberry.field(default=None, description="With this text in the value.")
@@ -157,6 +161,8 @@ def to_observable_filter(given: ObservableFilter | None) -> observables.Observab
     """Take a filter."""
     given = given or ObservableFilter()
     return observables.ObservableFilter(
+        ids=None if given.ids is None else [number_of(id_, "Observable") for id_ in given.ids],
+        jobs=None if given.jobs is None else [number_of(id_, "Job") for id_ in given.jobs],
         data_types=given.data_type,
         data=given.data,
         search=given.search,

@@ -68,6 +68,23 @@ async def note_sign_in(tx: Transaction, principal: Principal) -> None:
     )
 
 
+async def note_sent(tx: Transaction, server: str, event: str, observables: int) -> None:
+    """Write that observables went to another server."""
+    principal = tx.principal
+    tx.session.add(
+        Audit(
+            organization_id=principal.organization_id,
+            actor=principal.login,
+            credential=principal.credential,
+            address=principal.address,
+            action=AuditAction.CREATED,
+            subject_type="misp_event",
+            subject=event,
+            after={"server": server, "observables": observables},
+        )
+    )
+
+
 async def note_failed_sign_in(
     tx: Transaction, login: str, address: str, credential: str = "password"
 ) -> None:

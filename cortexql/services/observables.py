@@ -10,7 +10,7 @@ from sqlalchemy import ScalarSelect, Select, exists, func, select
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from cortexql.errors import NotFoundError
-from cortexql.models import Level, Observable, Report, Sighting
+from cortexql.models import Job, JobStatus, Level, Observable, Report, Sighting
 from cortexql.principal import Permission
 from cortexql.services import page
 from cortexql.services.deadline import deadline
@@ -31,6 +31,9 @@ class ObservableKey:
 class ObservableFilter:
     """Which observables; None does not narrow."""
 
+    ids: Sequence[int] | None = None
+    # That any of these jobs looked at.
+    jobs: Sequence[int] | None = None
     data_types: Sequence[str] | None = None
     data: str | None = None
     search: str | None = None
@@ -108,6 +111,11 @@ def verdict_of(levels: Sequence[Level | None]) -> Level | None:
 def select_observables(wanted: ObservableFilter) -> Select[tuple[Observable]]:
     """Return the query of what a filter selects."""
     query = select(Observable)
+    if wanted.ids is not None:
+        query = query.where(Observable.id.in_(wanted.ids))
+    if wanted.jobs is not None:
+        looked_at = select(Job.observable_id).where(Job.id.in_(wanted.jobs), Job.status != JobStatus.DELETED)
+        query = query.where(Observable.id.in_(looked_at))
     if wanted.data_types is not None:
         query = query.where(Observable.data_type.in_(wanted.data_types))
     if wanted.data is not None:

@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
-from sqlalchemy import case, func, or_, select, update
+from sqlalchemy import Select, case, func, or_, select, update
 
 from cortexql.errors import InvalidInputError, NotFoundError
 from cortexql.models import ServerKind, WatchedServer
 from cortexql.outbound import GuardedTransport, Network, OutboundError
-from cortexql.principal import Permission, system
+from cortexql.principal import Permission, Principal, system
 from cortexql.secrets import Cipher, SecretLostError
 from cortexql.services import network, text
 from cortexql.services.health import Status
@@ -37,6 +37,8 @@ class ServerSetting:
     kind: ServerKind
     url: str
     key: str | None = None
+    # A MISP's: whether organizations may send observables to it, as the key's user there; None keeps what is.
+    receives: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ async def put(tx: Transaction, setting: ServerSetting, cipher: Cipher) -> Watche
         # A key goes nowhere but where it was given for.
         row.password = None
     row.kind, row.url = setting.kind, url
+    _set_receiver(row, setting.receives)
     row.status = row.version = row.message = row.latency = row.since = row.checked_at = None
     tx.session.add(row)
     await tx.flush()
@@ -91,6 +94,38 @@ async def list_all(tx: Transaction) -> Sequence[WatchedServer]:
     """Return the servers, by name."""
     tx.principal.require(Permission.READ)
     return (await tx.session.scalars(select(WatchedServer).order_by(WatchedServer.name))).all()
+
+
+async def list_receivers(tx: Transaction) -> Sequence[WatchedServer]:
+    """Return the MISP servers that organizations may send to, by name."""
+    tx.principal.require(Permission.READ)
+    return (await tx.session.scalars(_receivers().order_by(WatchedServer.name))).all()
+
+
+async def get_receiver(tx: Transaction, server_id: int) -> WatchedServer:
+    """Return a MISP server that organizations may send to, or raise NotFoundError."""
+    tx.principal.require(Permission.READ)
+    row = (await tx.session.scalars(_receivers().where(WatchedServer.id == server_id))).one_or_none()
+    if row is None:
+        raise NotFoundError("there is no such server to send to", field=("server",))
+    return row
+
+
+async def look_now(
+    transactions: Transactions, principal: Principal, settings: Settings, cipher: Cipher, server_id: int
+) -> WatchedServer:
+    """Look at a server at once, and return it as it was found."""
+    principal.require(Permission.INSTANCE_MANAGE)
+    one = WatchedServer.id == server_id
+    async with transactions(_WATCH) as tx:
+        claim = update(WatchedServer).where(one).values(checked_at=func.now()).returning(WatchedServer)
+        row = (await tx.session.scalars(claim)).one_or_none()
+        if row is None:
+            raise NotFoundError("there is no such server")
+        outside = await network.of(tx, cipher)
+    await _note(transactions, row, await _look(row, outside, settings, cipher))
+    async with transactions(_WATCH) as tx:
+        return (await tx.session.scalars(select(WatchedServer).where(one))).one()
 
 
 async def look_at_due(transactions: Transactions, settings: Settings, cipher: Cipher) -> int:
@@ -182,6 +217,21 @@ async def _ask_misp(client: httpx2.AsyncClient, url: str, key: str) -> _Answer:
 
 
 _ASK = {ServerKind.CORTEX: _ask_cortex, ServerKind.CORTEXQL: _ask_cortexql, ServerKind.MISP: _ask_misp}
+
+
+def _receivers() -> Select[tuple[WatchedServer]]:
+    fit = (WatchedServer.kind == ServerKind.MISP) & WatchedServer.receives.is_(True)
+    return select(WatchedServer).where(fit & WatchedServer.password.is_not(None))
+
+
+def _set_receiver(row: WatchedServer, receives: bool | None) -> None:  # noqa: FBT001 as it was given
+    if receives is not None:
+        row.receives = receives
+    if row.receives and (row.kind is not ServerKind.MISP or row.password is None):
+        # One that lost its key with its address is sent to no longer; who asks for it is told.
+        if receives:
+            raise InvalidInputError("only a MISP with a key is sent to", field=("receives",))
+        row.receives = False
 
 
 def _unfit(response: httpx2.Response, kind: str) -> _Answer:

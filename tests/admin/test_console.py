@@ -65,13 +65,16 @@ PAGES = {
         "/admin/health": 403,
         "/admin/figures.json": 200,
         "/admin/observables": 200,
+        "/admin/observables/send": 403,
+        "/admin/servers": 200,
+        "/admin/foot": 200,
         "/admin/audit": 403,
         "/admin/network": 403,
         "/admin/settings": 403,
         "/admin/sign-in": 403,
     }
 }
-PAGES[Role.ANALYZE] = PAGES[Role.READ] | {"/admin/analyses": 200}
+PAGES[Role.ANALYZE] = PAGES[Role.READ] | {"/admin/analyses": 200, "/admin/observables/send": 200}
 PAGES[Role.ORGADMIN] = PAGES[Role.ANALYZE] | {
     "/admin/catalog/Echo_1_0/enable": 200,
     "/admin/audit": 200,
@@ -82,6 +85,7 @@ PAGES[Role.ORGADMIN] = PAGES[Role.ANALYZE] | {
 }
 PAGES[Role.SUPERADMIN] = dict.fromkeys(PAGES[Role.ORGADMIN], 200) | {
     "/admin/analyses": 403,
+    "/admin/observables/send": 403,
     "/admin/users?organization=beta": 200,
     "/admin/neurons?organization=beta": 200,
 }

@@ -108,6 +108,7 @@ def mutations(world: World, job: Job) -> dict[str, Case]:
         "importDashboard": (EVERYBODY, {"file": DASHBOARD, "isShared": False}),
         "updateDashboard": (EVERYBODY, {"id": encode("Dashboard", 1), "name": "Renamed"}),
         "deleteDashboard": (EVERYBODY, {"id": encode("Dashboard", 1)}),
+        "sendToMisp": (SUBMITTERS, {"server": encode("WatchedServer", 1)}),
         "disableNeuron": (ADMINS, neuron_id),
     }
     return {name: (who, {"input": fields}) for name, (who, fields) in given.items()}
@@ -121,8 +122,9 @@ REMOVED = {
     "unwatchServer": ("WatchedServer", "watched_server"),
     "removeSighting": ("Sighting", "sighting"),
 }
-# What nobody can be told to have done here: a responder that is not enabled, an image that a process has not.
-UNDOABLE = {"runResponder": "NOT_FOUND", "pullImage": "NEURON_UNAVAILABLE"}
+# What nobody can be told to have done here: a responder that is not enabled, a MISP that is not there, an image that
+# a process has not.
+UNDOABLE = {"runResponder": "NOT_FOUND", "sendToMisp": "NOT_FOUND", "pullImage": "NEURON_UNAVAILABLE"}
 SUBSCRIPTIONS = {"jobProgress", "jobEvents"}
 
 

@@ -125,6 +125,18 @@ EXPECTED: dict[str, frozenset[Role]] = {
     "GET /admin/jobs/{id:int}/changes": EVERYBODY,
     "GET /admin/observables": EVERYBODY,
     "GET /admin/observables/{id:int}": EVERYBODY,
+    "GET /admin/observables/send": SUBMITTERS,
+    "POST /admin/observables/send": SUBMITTERS,
+    "POST /admin/observables/{id:int}/flag": SUBMITTERS,
+    "POST /admin/observables/{id:int}/sight": SUBMITTERS,
+    "POST /admin/observables/{id:int}/unsight": SUBMITTERS,
+    "GET /admin/jobs/observables.{form}": EVERYBODY,
+    "GET /admin/jobs/send": SUBMITTERS,
+    "GET /admin/foot": EVERYBODY,
+    "GET /admin/servers": EVERYBODY,
+    "POST /admin/servers": SUPERADMINS,
+    "POST /admin/servers/{id:int}/test": SUPERADMINS,
+    "POST /admin/servers/{id:int}/remove": SUPERADMINS,
     "GET /admin/network": SUPERADMINS,
     "POST /admin/network/registry": SUPERADMINS,
     "POST /admin/network/registry/remove": SUPERADMINS,
@@ -234,6 +246,7 @@ def address(name: str, world: World, job: Job) -> str:
         "/api/user": TARGET,
         "/api/organization/{id}": "alpha",
         "/admin/jobs": job.id,
+        "/admin/servers": 1,
     }
     by_prefix["/admin/observables"] = job.observable_id or 0
     by_prefix["/admin/quotas"] = 1

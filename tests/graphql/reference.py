@@ -93,6 +93,8 @@ GIVEN: Mapping[str, Any] = {
     "FlagObservableInput.id": encode("Observable", 1),
     "SightObservableInput.id": encode("Observable", 1),
     "SightingIdInput.id": encode("Sighting", 1),
+    "SendToMispInput.server": encode("WatchedServer", 1),
+    "SendToMispInput.filter": {"ioc": True},
     "WatchedServerIdInput.id": encode("WatchedServer", 1),
     "id": encode("Job", 1),
     "analyzer": "Echo_1_0",

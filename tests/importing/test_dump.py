@@ -1,5 +1,6 @@
 """An Elasticsearch export of a Cortex's index gives what the REST API gives."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,33 @@ def write(data: Data, path: Path) -> Path:
         for each in configs:
             stored = {"id": each["name"], "type": kind, **each, "config": json.dumps(each["config"])}
             lines.append(_line(stored, {"name": "workerConfig", "parent": organization}))
+    for job in data.jobs:
+        lines += _of_job(job, data.reports[job["id"]])
+    for sha256, content in data.files.items():
+        parts = [content[start : start + 5] for start in range(0, len(content), 5)]
+        for number, part in enumerate(parts):
+            stored = {"id": f"{sha256}_{number}", "binary": base64.b64encode(part).decode()}
+            lines.append(_line(stored, "data"))
     lines += [_line({"id": "audit"}, "audit"), _line({"id": "sequence_x", "counter": 1}, "sequence")]
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def _of_job(job: dict[str, Any], report: dict[str, Any]) -> list[str]:
+    """Return the lines of a job: its data, parameters and reports are texts, its artifacts documents of their own."""
+    texts = {"parameters": json.dumps(job["parameters"])}
+    if job["type"] == "responder":
+        texts["data"] = json.dumps(job["data"])
+    lines = [_line({**job, **texts}, "job")]
+    if not report["success"]:
+        return lines
+    id_ = f"report-{job['id']}"
+    bodies = {name: json.dumps(report[name]) for name in ("full", "summary", "operations")}
+    for number, artifact in enumerate(report["artifacts"]):
+        relation = {"name": "artifact", "parent": id_}
+        lines.append(_line({**artifact, "id": f"artifact-{job['id']}-{number}"}, relation))
+    # Not behind its job and before its artifacts: an export has no order.
+    return [*lines, _line({"id": id_, **bodies}, {"name": "report", "parent": job["id"]})]
 
 
 def _line(entity: dict[str, Any], relations: Any) -> str:

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from cortexql.admin.pages import observable_filters
 from cortexql.admin.templating import plain
 from cortexql.admin.visit import Visit
-from cortexql.errors import InvalidInputError
+from cortexql.exporting import forms
 from cortexql.models import Artifact, Attachment, Level, Observable, Report
-from cortexql.services import observables, reports
-from cortexql.services.observables import ObservableFilter
+from cortexql.services import observables, reports, sightings
 from cortexql.services.reports import ReportFilter
 from cortexql.services.rows import by_id
 
@@ -30,9 +30,10 @@ class _Row:
 
 async def list_observables(visit: Visit) -> Response:
     """List observables, last seen first."""
-    filters = {name: value for name in ("search", "data_type", "level") if (value := visit.asked(name))}
+    filters = {name: value for name in observable_filters.NAMES if (value := visit.asked(name))}
+    wanted = observable_filters.to_filter(filters)
     async with visit.open() as tx:
-        page = await observables.list_page(tx, _to_filter(filters), visit.page_request(_PAGE))
+        page = await observables.list_page(tx, wanted, visit.page_request(_PAGE))
         latest = await reports.latest(tx, [row.id for row in page.rows])
         files = await by_id(tx, Attachment, [row.attachment_id for row in page.rows])
     rows = [_Row(row, _name(row, files), _worst(latest[row.id]), len(latest[row.id])) for row in page.rows]
@@ -42,6 +43,7 @@ async def list_observables(visit: Visit) -> Response:
         rows=rows,
         page=page,
         filters=filters,
+        exported=forms.in_words(wanted),
         levels=[level.value for level in Level],
     )
 
@@ -55,6 +57,7 @@ async def show(visit: Visit) -> Response:
         pages = await reports.of_observables(tx, [observable_id], ReportFilter(), visit.page_request(_PAGE))
         artifacts = await reports.artifacts(tx, [report.id for report in latest])
         files = await by_id(tx, Attachment, [observable.attachment_id])
+        sighted = (await sightings.of_observables(tx, [observable_id]))[observable_id]
     return visit.page(
         "observables/show.html",
         observable=observable,
@@ -62,20 +65,10 @@ async def show(visit: Visit) -> Response:
         file=files.get(observable.attachment_id or 0),
         level=_worst(latest),
         latest=latest,
+        sightings=sighted,
         history=pages[observable_id],
         related=_related([artifact for found in artifacts.values() for artifact in found]),
     )
-
-
-def _to_filter(filters: dict[str, str]) -> ObservableFilter:
-    try:
-        return ObservableFilter(
-            search=filters.get("search"),
-            data_types=[filters["data_type"]] if "data_type" in filters else None,
-            verdicts=[Level(filters["level"])] if "level" in filters else None,
-        )
-    except ValueError as error:
-        raise InvalidInputError(f"there is no such filter: {error}") from error
 
 
 def _name(observable: Observable, files: dict[int, Attachment]) -> str:

@@ -34,8 +34,13 @@ _THREATS = {Level.MALICIOUS: 1, Level.SUSPICIOUS: 2, Level.SAFE: 3, Level.INFO: 
 _ANALYSIS_COMPLETED, _OWN_ORGANIZATION_ONLY = 2, 0
 
 
-def event(export: Export, selection: str) -> bytes:
-    """Return the event's JSON. `selection` is the filter in words: it names the event."""
+def to_file(export: Export, selection: str) -> bytes:
+    """Return the event's JSON."""
+    return f'{{"Event": {event(export, selection).to_json()}}}'.encode()
+
+
+def event(export: Export, selection: str) -> MISPEvent:
+    """Return the event. `selection` is the filter in words: it names the event."""
     made = MISPEvent()
     made.uuid = str(uuid5(_NAMESPACE, f"{export.organization.name}\0{selection}"))
     made.info = f"CortexQL, {export.organization.name}: {selection or 'all observables'}"
@@ -47,7 +52,7 @@ def event(export: Export, selection: str) -> bytes:
     made.add_tag(f"tlp:{_TLP[max((row.tlp for row in export.rows), default=0)]}")
     for row in export.rows:
         made.attributes.append(_attribute(row, UUID(str(made.uuid))))
-    return f'{{"Event": {made.to_json()}}}'.encode()
+    return made
 
 
 def _attribute(row: Exported, event_id: UUID) -> MISPAttribute:
@@ -68,7 +73,9 @@ def _attribute(row: Exported, event_id: UUID) -> MISPAttribute:
     for sighting in row.sightings:
         said = MISPSighting()
         at = int(sighting.at.timestamp())
-        said.from_dict(date_sighting=at, source=sighting.place, type="0", value=value)
+        # Its own id: sent again, it is the same sighting.
+        id_ = str(uuid5(UUID(str(made.uuid)), f"{sighting.at.isoformat()}\0{sighting.place}"))
+        said.from_dict(uuid=id_, date_sighting=at, source=sighting.place, type="0", value=value)
         made.Sighting.append(said)
     return made
 
