@@ -7,9 +7,10 @@ commits; only then wake-ups and events go out. An exception rolls back and drops
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, cast
 
 import asyncpg
@@ -18,6 +19,7 @@ from sqlalchemy import ColumnElement, event, func, inspect, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import (
     InstrumentedAttribute,
+    LoaderCriteriaOption,
     ORMExecuteState,
     Session,
     UOWTransaction,
@@ -166,6 +168,7 @@ def create_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
         max_overflow=20,
         # An error carries its statement into the log, but no observable and no secret.
         hide_parameters=True,
+        json_deserializer=_from_json,
         connect_args={
             "timeout": _CONNECT_SECONDS,
             "server_settings": {
@@ -179,6 +182,15 @@ def create_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine
+
+
+# What most JSON columns of a list hold.
+_SMALL_JSON: dict[str, Callable[[], Any]] = {"null": lambda: None, "{}": dict, "[]": list}
+
+
+def _from_json(text: str) -> Any:
+    make = _SMALL_JSON.get(text)
+    return make() if make is not None else json.loads(text)
 
 
 def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
@@ -229,25 +241,31 @@ def _narrow(state: ORMExecuteState) -> None:
         return
     if state.is_update:
         _check_update(state, principal)
-    readable = SHARED if state.is_select else ()
+    state.statement = state.statement.options(
+        *_gate(principal.organization_id, reading=state.is_select, is_superadmin=principal.is_superadmin)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _gate(
+    organization_id: int | None, *, reading: bool, is_superadmin: bool
+) -> tuple[LoaderCriteriaOption, ...]:
+    """Return the criteria that narrow a statement to the rows that exist for an organization's principals.
+
+    Made once: to make them anew for every statement costs more than many a statement does.
+    """
     options = [
         with_loader_criteria(
             table,
-            _criterion(table, principal.organization_id, shared=table in readable),
+            _criterion(table, organization_id, shared=reading and table in SHARED),
             include_aliases=True,
         )
-        for table in TENANT_TABLES
-        if not _visible(principal, table)
+        for table in (CONFIDENTIAL if is_superadmin else TENANT_TABLES)
     ]
-    if not principal.is_superadmin:
-        options.append(
-            with_loader_criteria(
-                models.Organization,
-                models.Organization.id == principal.organization_id,
-                include_aliases=True,
-            )
-        )
-    state.statement = state.statement.options(*options)
+    if not is_superadmin:
+        itself = models.Organization.id == organization_id
+        options.append(with_loader_criteria(models.Organization, itself, include_aliases=True))
+    return tuple(options)
 
 
 def _criterion(table: type[SQLModel], organization_id: int | None, *, shared: bool) -> ColumnElement[bool]:

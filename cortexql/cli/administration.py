@@ -270,7 +270,7 @@ async def _all(
         rows += found.rows
         if not found.has_next:
             return rows
-        after = found.cursors[-1]
+        after = found.last_cursor
 
 
 def _ask_password() -> str:

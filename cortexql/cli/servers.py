@@ -18,7 +18,7 @@ import uvicorn
 from cortexql import embedded, migrate, unprivileged, worker
 from cortexql.app import create_app
 from cortexql.cli import tls
-from cortexql.cli.running import CommandError, found_servers, read_settings, run
+from cortexql.cli.running import CommandError, found_servers, pass_over_loaded, read_settings, run
 from cortexql.log import get_logger
 from cortexql.principal import system
 from cortexql.resources import open_resources
@@ -82,6 +82,7 @@ def web(
 
 def run_worker(concurrency: Concurrency = 4) -> None:
     """Run one worker process until it is stopped."""
+    pass_over_loaded()
     run(worker.run(found_servers(read_settings()), concurrency))
 
 
@@ -157,6 +158,7 @@ async def _prepared(settings: Settings) -> AsyncIterator[str | None]:
 async def web_server(settings: Settings, host: str, port: int) -> AsyncIterator[str]:
     """Serve requests until the block ends; yield the address."""
     app = create_app(settings)
+    pass_over_loaded()
     config = uvicorn.Config(app, host=host, port=port, **_options(settings))
     server = uvicorn.Server(config)
     # Its own handlers would end the process before our other parts are stopped in order.
@@ -228,7 +230,9 @@ def _serve_with_processes(settings: Settings, host: str, port: int, processes: i
 
 def app_from_environment():  # type: ignore[no-untyped-def] # noqa: ANN201 a factory for uvicorn's children
     """Build the application in a child process."""
-    return create_app(read_settings())
+    app = create_app(read_settings())
+    pass_over_loaded()
+    return app
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ from cortexql.log import get_logger
 from cortexql.resolvers.audit import AuditQueries
 from cortexql.resolvers.cost import CostLimiter
 from cortexql.resolvers.dashboards import DashboardMutations, DashboardQueries
+from cortexql.resolvers.execution import Execution
 from cortexql.resolvers.identities import IdentityQueries
 from cortexql.resolvers.jobs import JobMutations, JobQueries
 from cortexql.resolvers.limits import FieldsLimiter, IntrospectionSwitch
@@ -123,6 +124,7 @@ def _build() -> Schema:
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
+        execution_context_class=Execution,
         types=[Analyzer, Responder],
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[

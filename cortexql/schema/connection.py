@@ -32,10 +32,23 @@ class Edge(Generic[NodeType]):
 
 @strawberry.type(description="A page of a list.")
 class Connection(Generic[NodeType]):
-    edges: list[Edge[NodeType]] = strawberry.field(description="Nodes with their cursors.")
     nodes: list[NodeType] = strawberry.field(description="The nodes alone.")
-    page_info: PageInfo = strawberry.field(description="Where the page lies.")
     page: strawberry.Private[Any] = None
+
+    @strawberry.field(description="Nodes with their cursors.")
+    def edges(self) -> list[Edge[NodeType]]:
+        cursors = self.page.cursors()
+        return [Edge(cursor=cursor, node=node) for cursor, node in zip(cursors, self.nodes, strict=True)]
+
+    @strawberry.field(description="Where the page lies.")
+    def page_info(self) -> PageInfo:
+        page = self.page
+        return PageInfo(
+            has_next_page=page.has_next,
+            has_previous_page=page.has_previous,
+            start_cursor=page.first_cursor,
+            end_cursor=page.last_cursor,
+        )
 
     @strawberry.field(description="How many there are in all; counted only when asked for.")
     async def total_count(self, info: Info) -> int:
@@ -44,15 +57,7 @@ class Connection(Generic[NodeType]):
 
 def to_connection(page: Page[Row], convert: Callable[[Row], Any]) -> Any:
     """Convert a page of rows; the field's annotation says of what."""
-    nodes = [convert(row) for row in page.rows]
-    edges = [Edge(cursor=cursor, node=node) for cursor, node in zip(page.cursors, nodes, strict=True)]
-    info = PageInfo(
-        has_next_page=page.has_next,
-        has_previous_page=page.has_previous,
-        start_cursor=page.cursors[0] if page.cursors else None,
-        end_cursor=page.cursors[-1] if page.cursors else None,
-    )
-    return Connection(edges=edges, nodes=nodes, page_info=info, page=page)
+    return Connection(nodes=[convert(row) for row in page.rows], page=page)
 
 
 def page_request(

@@ -66,14 +66,28 @@ class Source:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Page(Generic[Row]):
-    """Rows in the list's order, each with its cursor. `source` and `owner_id` give the total when somebody asks."""
+    """Rows in the list's order. `source` and `owner_id` give the total when somebody asks."""
 
     rows: Sequence[Row]
-    cursors: Sequence[str]
+    keyset: "Keyset"
     has_next: bool
     has_previous: bool
     source: Source
     owner_id: int | None = None
+
+    @property
+    def first_cursor(self) -> str | None:
+        """Return the place of the first row."""
+        return _cursor(self.keyset, self.rows[0]) if self.rows else None
+
+    @property
+    def last_cursor(self) -> str | None:
+        """Return the place of the last row."""
+        return _cursor(self.keyset, self.rows[-1]) if self.rows else None
+
+    def cursors(self) -> list[str]:
+        """Return the place of each row."""
+        return [_cursor(self.keyset, row) for row in self.rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +191,7 @@ def _page(
         rows.reverse()
     return Page(
         rows,
-        [_cursor(keyset, row) for row in rows],
+        keyset,
         has_next=request.before is not None if request.backward else more,
         has_previous=more if request.backward else request.after is not None,
         source=source,

@@ -207,7 +207,7 @@ async def _analyzers(tx: Transaction) -> list[Neuron]:
         found += page.rows
         if not page.has_next:
             return found
-        after = page.cursors[-1]
+        after = page.last_cursor
 
 
 async def _form(

@@ -53,7 +53,7 @@ async def _lines(
             yield "".join(write({name: read(row) for name, read in _FIELDS.items()}) for row in rows)
         if not page.has_next:
             return
-        after = page.cursors[-1]
+        after = page.last_cursor
 
 
 _FIELDS: dict[str, Callable[[JobRow], Any]] = {

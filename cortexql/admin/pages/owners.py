@@ -14,4 +14,4 @@ async def organization_names(tx: Transaction) -> list[str]:
         names += [row.name for row in page.rows]
         if not page.has_next:
             return names
-        after = page.cursors[-1]
+        after = page.last_cursor
