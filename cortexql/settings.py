@@ -249,7 +249,9 @@ class Settings(BaseSettings):
     docker_memory: str = Field("1g", description="memory of a container")
     docker_cpus: float = Field(1.0, gt=0, description="CPUs of a container")
     docker_disk: str = Field(
-        "4g", pattern=r"^[1-9][0-9]{0,15}[bkmg]?$", description="what a container may write to its disk"
+        "4g",
+        pattern=r"^[1-9][0-9]{0,15}[bkmg]?$",
+        description="what a container may write to its disk, a process to its job folder",
     )
     docker_pids: int = Field(256, gt=0, description="processes of a container")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")

@@ -8,6 +8,8 @@ from typing import Any, Protocol, TypeVar
 
 # Lines are for people: a longer one is cut, and a program that prints without newlines is cut into such pieces.
 MAX_LINE_BYTES = 4096
+# What is told of the end of a log that is too long to be told whole.
+LAST_LINES = 20
 
 
 class RunnerError(Exception):
@@ -41,7 +43,9 @@ class Limits:
     memory: str = "1g"
     cpus: float = 1.0
     pids: int = 256
-    disk_bytes: int | None = None  # what a container writes to its engine's disk; None: no limit
+    # What a container writes to its engine's disk, a process to its job folder; None: no limit.
+    disk_bytes: int | None = None
+    max_log_lines: int | None = None  # what `follow` yields; None: no limit
     max_output_bytes: int = 64 * 2**20
     max_files_bytes: int = 256 * 2**20
 
@@ -113,7 +117,10 @@ class Runner(Protocol[R]):
         ...
 
     def follow(self, run: R) -> AsyncIterator[str]:
-        """Yield the lines of its stdout and stderr, as they come, until they are closed."""
+        """Yield the lines of its stdout and stderr, as they come, until they are closed.
+
+        Over the limit one more is yielded, so that this is known, and then none but the last ones, at the end.
+        """
         ...
 
     async def wait(self, run: R) -> Outcome:

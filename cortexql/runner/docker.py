@@ -6,7 +6,6 @@ Entry point, command, work folder and user are the image's own, as published wor
 """
 
 import asyncio
-import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,6 +13,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from tarfile import TarError
 from typing import Any, TypeVar
@@ -182,7 +182,9 @@ class DockerRunner:
         with run.lock, _as_runner_error("the container could not be started"):
             if run.destroyed or run.container is None:
                 raise RunnerError("the run was destroyed")
-            run.stream = AttachedStream(self._client.attach_socket(run.container))
+            run.stream = AttachedStream(
+                self._client.attach_socket(run.container), run.spec.limits.max_log_lines
+            )
             try:
                 self._client.start(run.container)
             except requests.RequestException as error:
@@ -215,11 +217,24 @@ class DockerRunner:
                 found = self._inspect(run, size=run.spec.limits.disk_bytes is not None)
             if found is None or not found["State"]["Running"]:
                 return None if found is None else int(found["State"]["ExitCode"])
-            if found.get("SizeRw", 0) > (run.spec.limits.disk_bytes or math.inf):
+            if self._has_filled_disk(run, found):
                 run.problem = f"the neuron wrote more than {run.spec.limits.disk_bytes} bytes to its disk"
                 remove(self._client, str(run.container))
                 return None
             time.sleep(_PAUSE_SECONDS)
+
+    def _has_filled_disk(self, run: DockerRun, found: dict[str, Any]) -> bool:
+        limit = run.spec.limits.disk_bytes
+        if limit is None:
+            return False
+        if not run.spec.read_only:
+            return bool(found.get("SizeRw", 0) > limit)
+        # Of a volume the engine tells no size: what it would copy out is counted, up to the limit.
+        try:
+            with self._archive(run, "/job") as chunks:
+                return any(size > limit for size in accumulate(map(len, chunks)))
+        except (requests.RequestException, DockerException):
+            return False  # it ended, or the engine went away, meanwhile: the next wait says so
 
     def _inspect(self, run: DockerRun, *, size: bool = False) -> dict[str, Any] | None:
         """Return the container as the engine shows it; `size`: with what it wrote, in bytes, as SizeRw."""

@@ -21,15 +21,16 @@ class AttachedStream:
     buffer of 1 MB is full, as a full pipe does with a process: nothing is ever written to a disk.
     """
 
-    def __init__(self, attached: Any) -> None:
-        """Take what the SDK's `attach_socket` returned."""
+    def __init__(self, attached: Any, max_lines: int | None = None) -> None:
+        """Take what the SDK's `attach_socket` returned, and how many lines of each to tell."""
         self._response = attached._response  # noqa: SLF001 its close is what closes the connection
         self._socket: socket.socket = getattr(attached, "_sock", attached)
         self._socket.settimeout(None)
         self._reading = threading.Lock()
         self._closed = False
         self._buffer = bytearray()
-        self._splitters = {1: LineSplitter(), 2: LineSplitter()}
+        self._splitters = {1: LineSplitter(max_lines), 2: LineSplitter(max_lines)}
+        self._max_lines = max_lines
 
     def read_lines(self) -> list[str] | None:
         """Wait for something; return the lines that are whole by now, or None after the end."""
@@ -60,13 +61,16 @@ class AttachedStream:
                 return b""
 
     def _frames(self) -> Iterator[tuple[int, bytes]]:
-        while len(self._buffer) >= _HEADER.size:
-            kind, length = _HEADER.unpack_from(self._buffer)
-            end = _HEADER.size + length
-            if len(self._buffer) < end:
+        start = 0
+        while len(self._buffer) >= start + _HEADER.size:
+            kind, length = _HEADER.unpack_from(self._buffer, start)
+            content = start + _HEADER.size
+            if len(self._buffer) < content + length:
                 break
-            yield kind, bytes(self._buffer[_HEADER.size : end])
-            del self._buffer[:end]
+            start = content + length
+            yield kind, bytes(self._buffer[content:start])
+        # Once for all: a byte a frame would move the whole buffer for each.
+        del self._buffer[:start]
 
     def _splitter(self, kind: int) -> LineSplitter:
-        return self._splitters.setdefault(kind, LineSplitter())
+        return self._splitters.setdefault(kind, LineSplitter(self._max_lines))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import shlex
 import signal
 import sys
@@ -22,6 +23,7 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 _PID_FILE = "pid"
 # What a process that left the group may still hold our end of the pipe open for, after the neuron's end.
 _PIPE_GRACE_SECONDS = 1.0
+_LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class ProcessRun:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     destroyed: bool = False
     image_digest: str | None = None
+    problem: str | None = None
     left_alone: bool = False  # its group was killed after its end: the number may be another's by now
 
 
@@ -95,6 +98,7 @@ class ProcessRunner:
         if run.destroyed:
             _kill_group(pid)
             raise RunnerError("the run was destroyed while it started")
+        _limit_files(pid, run.spec.limits.disk_bytes)
         with contextlib.suppress(OSError):
             (run.workspace.folder / _PID_FILE).write_text(f"{pid} {_started_at(pid)}")
 
@@ -102,7 +106,7 @@ class ProcessRunner:
         """Yield stdout and stderr in the order they were written."""
         if run.output is None:
             raise RuntimeError("the run was not started")
-        splitter = LineSplitter()
+        splitter = LineSplitter(run.spec.limits.max_log_lines)
         while chunk := await _read(run.output.stream, run.ended):
             for line in splitter.feed(chunk):
                 yield line
@@ -111,10 +115,10 @@ class ProcessRunner:
 
     async def wait(self, run: ProcessRun) -> Outcome:
         """Wait for the program, then kill what it left in its group."""
-        code = await _started(run).wait()
+        code = await _await_exit(run)
         _kill_rest(run)
         if code < 0 or run.destroyed:
-            return Outcome(Ending.KILLED, code, None)
+            return Outcome(Ending.KILLED, code, None, run.problem)
         try:
             output = read_output(run.workspace.output, run.spec.limits.max_output_bytes)
         except OutputError as error:
@@ -203,6 +207,27 @@ def _started(run: ProcessRun) -> asyncio.subprocess.Process:
     if run.process is None:
         raise RuntimeError("the run was not started")
     return run.process
+
+
+async def _await_exit(run: ProcessRun) -> int:
+    """Return the exit code; what its job folder holds is looked at meanwhile, and over the limit it is killed."""
+    limit, exiting = run.spec.limits.disk_bytes, asyncio.ensure_future(_started(run).wait())
+    try:
+        while limit is not None and not (await asyncio.wait({exiting}, timeout=_LOOK_SECONDS))[0]:
+            if await asyncio.to_thread(run.workspace.is_over, limit):
+                run.problem = f"the neuron wrote more than {limit} bytes to its disk"
+                _kill_rest(run)
+        return await exiting
+    finally:
+        exiting.cancel()
+
+
+def _limit_files(pid: int, disk_bytes: int | None) -> None:
+    """Bound each file's size: one that grows without end is stopped at once, before anybody looks."""
+    if disk_bytes is not None:
+        # It may have ended, or be another user's by now.
+        with contextlib.suppress(OSError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (disk_bytes, disk_bytes))
 
 
 def _kill_rest(run: ProcessRun) -> None:

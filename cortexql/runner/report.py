@@ -123,7 +123,7 @@ def _judge(outcome: Outcome, last_lines: Sequence[str]) -> dict[str, Any] | Fail
         reason = outcome.problem or f"the neuron was killed (exit code {outcome.exit_code})"
         return Failure(_with(reason, said))
     if outcome.problem:
-        return Failure(outcome.problem)
+        return Failure(_with(outcome.problem, said))
     if not outcome.output or not outcome.output.strip():
         return Failure(said or "no output")
     try:

@@ -13,6 +13,7 @@ from cortexql.runner.base import RunnerError, RunSpec
 INPUT_FILE = "input.json"
 OUTPUT_FILE = "output.json"
 CACERTS = "cacerts"
+_SECTOR_BYTES = 512
 
 
 class OutputError(Exception):
@@ -54,6 +55,18 @@ class Workspace:
                         file.write(chunk)
         except (OSError, UnicodeEncodeError) as error:
             raise RunnerError(f"the job folder could not be made: {error}") from error
+
+    def is_over(self, max_bytes: int) -> bool:
+        """Say whether the folder takes more of its disk; the smallest files take a sector each."""
+        used = 0
+        for parent, _, files in os.walk(self.folder):
+            used += _SECTOR_BYTES
+            for name in files:
+                with contextlib.suppress(OSError):
+                    used += max(Path(parent, name).lstat().st_blocks, 1) * _SECTOR_BYTES
+            if used > max_bytes:
+                return True
+        return False
 
     def remove(self) -> None:
         """Delete the folder, whatever modes the neuron gave to what is in it."""

@@ -73,6 +73,7 @@ def limits(container: Container, settings: Settings) -> Limits:
         cpus=container.cpus or settings.docker_cpus,
         pids=container.pids or settings.docker_pids,
         disk_bytes=to_bytes(settings.docker_disk),
+        max_log_lines=container.max_log_lines or settings.max_log_lines,
         max_output_bytes=container.max_output_bytes or settings.max_report_bytes,
         max_files_bytes=settings.max_upload_bytes,
     )

@@ -19,7 +19,7 @@ from sqlalchemy import func
 from cortexql.log import get_logger
 from cortexql.models import Job, JobStage, JobStatus, NeuronType, RunnerKind
 from cortexql.principal import system
-from cortexql.runner.base import EngineGoneError, Outcome, Runner, RunnerError, RunSpec
+from cortexql.runner.base import LAST_LINES, EngineGoneError, Outcome, Runner, RunnerError, RunSpec
 from cortexql.runner.report import Failure, ParsedReport, Scrubber, clean, judge
 from cortexql.services import images, ledger, reports, scheduling, workers
 from cortexql.services.attempts import UNKNOWN_OUTCOME, End, end_failed, still_mine
@@ -28,7 +28,6 @@ from cortexql.services.scheduling import Lease
 from cortexql.transaction import Transaction, is_outage
 
 log = get_logger(__name__)
-_LAST_LINES = 20
 # Lines and stages are written together, this often at most.
 _NOTE_SECONDS = 0.5
 # Jobs that wait for their quota's window are looked at with a wake-up, else this often.
@@ -367,7 +366,7 @@ class _Notes:
         self._actor = actor
         self._scrubber = Scrubber(work.needs.secrets)
         self._lines = 0
-        self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
     def add(self, stage: JobStage, message: str | None = None, percent: float | None = None) -> None:
         self._work.notes.append(ledger.Note(stage, message, percent))
@@ -389,8 +388,8 @@ class _Notes:
     def _line(self, line: str) -> None:
         self.last_lines.append(line)
         self._lines += 1
-        limit = self._work.needs.max_log_lines
-        if self._lines <= limit:
+        limit = self._work.needs.spec.limits.max_log_lines
+        if limit is None or self._lines <= limit:
             self.add(JobStage.RUNNING, line)
         elif self._lines == limit + 1:
             self.add(JobStage.RUNNING, f"(more than {limit} lines: the rest is not kept)")

@@ -56,7 +56,6 @@ class Preparation:
     secrets: Sequence[str]
     runners: Sequence[RunnerKind]
     image: images.Wanted | None = None
-    max_log_lines: int = 0
 
 
 async def prepare(tx: Transaction, job: Job, context: ExecutionContext) -> Preparation:
@@ -86,7 +85,6 @@ async def prepare(tx: Transaction, job: Job, context: ExecutionContext) -> Prepa
         secrets=[*_strings(secrets), *_passwords(outside)],
         runners=workers.fitting(neuron.definition, list(context.runners)),
         image=image,
-        max_log_lines=containers.of(neuron).max_log_lines or settings.max_log_lines,
     )
 
 

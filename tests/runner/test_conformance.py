@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cortexql.runner.base import MAX_LINE_BYTES, Ending, InputFile, Limits, RunnerError, RunSpec
+from cortexql.runner.base import LAST_LINES, MAX_LINE_BYTES, Ending, InputFile, Limits, RunnerError, RunSpec
 from tests.runner.conformance import (
     Candidate,
     collect,
@@ -282,6 +282,15 @@ async def test_folder_that_the_neuron_closed_is_removed(real: Candidate) -> None
     code = "report(); (output / 'a').mkdir(); (output / 'a' / 'b').mkdir(); (output / 'a').chmod(0)"
     async with finished(real.runner, real.script(code)) as (outcome, _):
         assert report_of(outcome) == {}
+
+
+async def test_of_a_log_that_is_too_long_the_last_lines_come_at_the_end(real: Candidate) -> None:
+    for count, end in ((5, ""), (50, ""), (50_000, ""), (50_000, "rest")):
+        code = f"report(); print('\\n'.join(map(str, range({count}))))\nprint('{end}', end='')"
+        async with finished(real.runner, real.script(code, Limits(max_log_lines=3))) as (outcome, lines):
+            assert report_of(outcome) == {}
+        last = [*map(str, range(4, count)), *([end] if end else [])][-LAST_LINES:]
+        assert lines == ["0", "1", "2", "3", *last]
 
 
 async def test_line_without_end_is_cut_and_nul_replaced(real: Candidate) -> None:

@@ -66,8 +66,11 @@ except OSError as error:
             assert report_of(outcome) == {"refused": "File too large"}
 
 
+@pytest.mark.parametrize("read_only", [False, True])
 async def test_neuron_that_fills_its_disk_is_killed(
-    candidate: Candidate, monkeypatch: pytest.MonkeyPatch
+    candidate: Candidate,
+    monkeypatch: pytest.MonkeyPatch,
+    read_only: bool,  # noqa: FBT001
 ) -> None:
     monkeypatch.setattr(docker, "_WAIT_SECONDS", 0.2)
     code = """
@@ -78,7 +81,8 @@ for number in range(100):
     (folder / "output" / str(number)).write_bytes(bytes(900_000))
 time.sleep(60)
 """
-    async with finished(candidate.runner, candidate.script(code, Limits(disk_bytes=1_000_000))) as ended:
+    script = replace(candidate.script(code, Limits(disk_bytes=1_000_000)), read_only=read_only)
+    async with finished(candidate.runner, script) as ended:
         outcome, lines = ended
         assert (outcome.ending, outcome.output, lines) == (Ending.KILLED, None, ["writing"])
         failure = judge(outcome, lines, ())

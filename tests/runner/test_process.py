@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from cortexql import bundle
-from cortexql.runner.base import MAX_LINE_BYTES, Ending, RunnerError
+from cortexql.runner import process
+from cortexql.runner.base import MAX_LINE_BYTES, Ending, Limits, RunnerError
 from cortexql.runner.process import ProcessRunner, reap
 from tests.runner.conformance import (
     Candidate,
@@ -260,3 +261,38 @@ async def test_reap_beside_a_starting_worker_takes_nothing_from_it(tmp_path: Pat
         runner.close()
     stop = True
     await reaping
+
+
+async def test_file_that_grows_without_end_is_stopped(candidate: Candidate) -> None:
+    code = """
+import time
+time.sleep(0.5)
+try:
+    with open(output / "endless", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(100_000))
+except OSError as error:
+    report(refused=error.strerror)
+"""
+    async with finished(candidate.runner, candidate.script(code, Limits(disk_bytes=1_000_000))) as ended:
+        assert report_of(ended[0]) == {"refused": "File too large"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "for number in range(100): (output / str(number)).write_bytes(bytes(900_000))",
+        "for number in range(5_000): (output / str(number)).touch()",
+        "(output / 'f').mkdir()\nfor number in range(5_000): (output / 'f' / str(number)).mkdir()",
+    ],
+    ids=["bytes", "files", "folders"],
+)
+async def test_neuron_that_fills_its_folder_is_killed(
+    candidate: Candidate, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.setattr(process, "_LOOK_SECONDS", 0.2)
+    script = f"import time\nprint('writing', flush=True)\nreport()\n{code}\ntime.sleep(60)"
+    async with finished(candidate.runner, candidate.script(script, Limits(disk_bytes=1_000_000))) as ended:
+        outcome, lines = ended
+        assert (outcome.ending, outcome.output, lines) == (Ending.KILLED, None, ["writing"])
+        assert outcome.problem == "the neuron wrote more than 1000000 bytes to its disk"

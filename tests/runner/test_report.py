@@ -114,7 +114,7 @@ def test_no_output_is_named_by_the_last_words(output: bytes | None) -> None:
 
 def test_problem_with_the_output_is_the_failure() -> None:
     result = judge(outcome(None, problem="output.json is not a regular file"), ["said"], ())
-    assert result == Failure("output.json is not a regular file")
+    assert result == Failure("output.json is not a regular file; it said last: said")
 
 
 @pytest.mark.parametrize(
