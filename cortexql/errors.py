@@ -1,7 +1,7 @@
 """Everything that a use case raises on purpose."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
 
@@ -35,10 +35,13 @@ class CortexError(Exception):
     def __init__(
         self, message: str = "", *, field: Sequence[str] = (), retry_after: datetime | None = None
     ) -> None:
-        """Take the message (default: the class's docstring), the path into the input, and when to try again."""
+        """Take the message (default: the class's docstring), the path into the input, and when to try again.
+
+        That is told in whole seconds, rounded up: who comes then must not be too early.
+        """
         self.message = message or (type(self).__doc__ or "").strip()
         self.field = tuple(field)
-        self.retry_after = retry_after
+        self.retry_after = retry_after and up_to_second(retry_after)
         super().__init__(self.message)
 
     @property
@@ -48,6 +51,11 @@ class CortexError(Exception):
         if self.retry_after is not None:
             told["retryAfter"] = self.retry_after.isoformat()
         return told
+
+
+def up_to_second(at: datetime) -> datetime:
+    """Return the first whole second that is not before a time."""
+    return at + timedelta(microseconds=-at.microsecond % 1_000_000)
 
 
 class NotFoundError(CortexError):

@@ -172,6 +172,8 @@ class Job(SQLModel, table=True):
     tag: int = Field(default=0, sa_type=BigInteger)
     attempts: int = Field(default=0)
     losses: int = Field(default=0)
+    # Whether an earlier attempt may have used up what was charged: then nothing is given back.
+    begun: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
     lease_owner: str | None = columns.text(128, default=None)
     lease_until: datetime | None = columns.moment()
     runner: RunnerKind | None = columns.enum(RunnerKind, default=None, nullable=True)

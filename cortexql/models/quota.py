@@ -55,6 +55,8 @@ class Quota(SQLModel, table=True):
     unit: RateUnit = columns.enum(RateUnit)
     pacing: QuotaPacing = columns.enum(QuotaPacing, default=QuotaPacing.REJECT)
     by_superadmin: bool = Field(default=True)
+    # It binds nobody and counts on: set again, it must not hand out a second month.
+    lifted: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
 
 
 class QuotaUse(SQLModel, table=True):

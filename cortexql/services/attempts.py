@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, func, select
 
 from cortexql.models import Job, JobStatus
 from cortexql.runner.report import clean
@@ -41,10 +41,33 @@ async def end_failed(tx: Transaction, job: Job, owner: str | None, end: End) -> 
     cause = ledger.Cause(actor, end.reason)
     which = still_mine(job, owner)
     moved = await ledger.move(tx, JobStatus.FAILURE, which, cause, values, notes=end.notes)
-    # An earlier attempt may have used it up.
-    if moved and not end.started and moved[0].attempts == 1:
-        await quotas.give_back(tx, moved[0])
+    if moved and not end.started:
+        await give_back_unused(tx, moved[0])
     return bool(moved)
+
+
+async def end_unclaimed(tx: Transaction, job: Job, actor: str, message: str) -> None:
+    """End in FAILURE a job whose claim was rolled back, unless somebody else has claimed it since."""
+    which = (Job.id == job.id) & (Job.attempts == job.attempts - 1) & ledger.status_in({JobStatus.WAITING})
+    values = {"ended_at": func.now(), "error_message": clean(message)}
+    moved = await ledger.move(tx, JobStatus.FAILURE, which, ledger.Cause(actor), values)
+    if moved:
+        await give_back_unused(tx, moved[0])
+
+
+async def give_back_unused(tx: Transaction, job: Job) -> None:
+    """Give back what a job took of its budgets, if no attempt has begun. It was moved in this transaction."""
+    if not job.begun:
+        await quotas.give_back(tx, job)
+
+
+async def give_back_stopped(tx: Transaction, job: Job) -> None:
+    """Give back what a job took that was cancelled or deleted while its attempt had not begun."""
+    stopped = ledger.status_in({JobStatus.CANCELLED, JobStatus.DELETED}) & (Job.attempts == job.attempts)
+    query = select(Job).where(Job.id == job.id, stopped).with_for_update()
+    found = (await tx.session.scalars(query)).one_or_none()
+    if found is not None:
+        await give_back_unused(tx, found)
 
 
 def still_mine(job: Job, owner: str | None) -> ColumnElement[bool]:

@@ -137,9 +137,8 @@ async def of_neurons(tx: Transaction, found: Iterable[Neuron]) -> list[WholeNeur
     """Return neurons with what they are shown with."""
     whole = await neurons.configured(tx, found)
     ids = [row.neuron.id for row in whole]
-    query = (
-        select(Quota).where(Quota.neuron_id.in_(ids)).order_by(Quota.by_superadmin.desc(), Quota.id.desc())
-    )
+    bound = Quota.neuron_id.in_(ids) & Quota.lifted.is_(False)
+    query = select(Quota).where(bound).order_by(Quota.by_superadmin.desc(), Quota.id.desc())
     # The last one stands: the orgadmin's own, the oldest.
     quotas = {quota.neuron_id: quota for quota in (await tx.session.scalars(query)).all()}
     organizations = await by_id(tx, Organization, [row.neuron.organization_id for row in whole])

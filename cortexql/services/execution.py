@@ -22,7 +22,14 @@ from cortexql.principal import system
 from cortexql.runner.base import LAST_LINES, EngineGoneError, Outcome, Runner, RunnerError, RunSpec
 from cortexql.runner.report import Failure, ParsedReport, Scrubber, clean, judge
 from cortexql.services import images, ledger, reports, scheduling, workers
-from cortexql.services.attempts import UNKNOWN_OUTCOME, End, end_failed, still_mine
+from cortexql.services.attempts import (
+    UNKNOWN_OUTCOME,
+    End,
+    end_failed,
+    end_unclaimed,
+    give_back_stopped,
+    still_mine,
+)
 from cortexql.services.preparation import ExecutionContext, Preparation, UnrunnableError, prepare
 from cortexql.services.scheduling import Lease
 from cortexql.transaction import Transaction, is_outage
@@ -182,20 +189,37 @@ class Executor:
     async def _claim(self) -> _Work | None:
         """Claim the next job that can be run; the ones before it that cannot end in FAILURE."""
         while True:
-            async with self._context.transactions(self._principal) as tx:
-                if time.monotonic() >= self._release_at:
-                    await scheduling.release_due(tx)
-                    self._release_at = time.monotonic() + _RELEASE_SECONDS
-                job = await scheduling.claim(tx, self._lease, self._context.runners)
-                if job is None:
-                    return None
-                try:
-                    work = _Work(job, await prepare(tx, job, self._context))
-                except UnrunnableError as error:
-                    await end_failed(tx, job, self._lease.owner, End(str(error), started=False))
-                    continue
+            job: Job | None = None
+            try:
+                async with self._context.transactions(self._principal) as tx:
+                    await self._release_due(tx)
+                    job = await scheduling.claim(tx, self._lease, self._context.runners)
+                    if job is None:
+                        return None
+                    try:
+                        work = _Work(job, await prepare(tx, job, self._context))
+                    except UnrunnableError as error:
+                        await end_failed(tx, job, self._lease.owner, End(str(error), started=False))
+                        continue
+            except Exception as error:
+                if job is None or is_outage(error):
+                    raise
+                log.exception("job.not_prepared", job_id=job.id)
+                await self._end_unprepared(job, error)
+                continue
             self._under_way[job.id, job.attempts] = work
             return work
+
+    async def _release_due(self, tx: Transaction) -> None:
+        if time.monotonic() >= self._release_at:
+            await scheduling.release_due(tx)
+            self._release_at = time.monotonic() + _RELEASE_SECONDS
+
+    async def _end_unprepared(self, job: Job, error: Exception) -> None:
+        """End a job over which its claim broke: it waits again, and would stand in the way of all behind it."""
+        message = f"the run could not be prepared ({type(error).__name__})"
+        async with self._context.transactions(self._principal) as tx:
+            await end_unclaimed(tx, job, self._lease.owner, message)
 
     async def _run(self, work: _Work) -> None:
         log.info("job.started", job_id=work.job.id, attempt=work.job.attempts, neuron=work.job.neuron_name)
@@ -206,6 +230,9 @@ class Executor:
                     await self._finish(work, result, folder)
             finally:
                 await destroy()
+            if work.lost.is_set() and not work.started:
+                async with self._context.transactions(self._principal) as tx:
+                    await give_back_stopped(tx, work.job)
         except asyncio.CancelledError:
             # The worker is stopping: the job goes back as if it had never been claimed.
             await asyncio.shield(self._hand_back(work))
@@ -352,7 +379,7 @@ class Executor:
             return
         async with self._context.transactions(self._principal) as tx:
             which = still_mine(work.job, self._lease.owner)
-            values = {"lease_owner": None, "started_at": None}
+            values = {"lease_owner": None, "started_at": None, "begun": Job.begun | work.started}
             await ledger.move(tx, JobStatus.WAITING, which, cause, values, notes=work.notes)
             tx.wake()
 

@@ -64,7 +64,8 @@ async def find(tx: Transaction, wanted: Mapping[str, timedelta]) -> dict[str, An
     found: dict[str, Answer] = {}
     for job, since in (await tx.session.execute(query.order_by(Job.id))).all():
         if job.fingerprint is not None and (since is None or since < wanted[job.fingerprint]):
-            found[job.fingerprint] = Answer(job, since)
+            # The clock may have been set back since.
+            found[job.fingerprint] = Answer(job, since and max(since, timedelta(0)))
     return found
 
 

@@ -19,7 +19,8 @@ from cortexql.models import (
     Report,
 )
 from cortexql.principal import Permission
-from cortexql.services import ledger, observables, page, quotas, retention
+from cortexql.services import ledger, observables, page, retention
+from cortexql.services.attempts import give_back_unused
 from cortexql.services.deadline import deadline
 from cortexql.transaction import Transaction
 
@@ -102,7 +103,7 @@ async def cancel(tx: Transaction, job_id: int) -> Job:
     cause = ledger.Cause(tx.principal.login, "cancelled by a user")
     waiting = await _end(tx, job_id, JobStatus.CANCELLED, cause, {JobStatus.WAITING})
     if waiting:
-        await _give_back(tx, waiting[0])
+        await give_back_unused(tx, waiting[0])
         return waiting[0]
     running = await _end(tx, job_id, JobStatus.CANCELLED, cause, {JobStatus.IN_PROGRESS})
     if running:
@@ -117,19 +118,13 @@ async def delete_job(tx: Transaction, job_id: int) -> Job:
     cause = ledger.Cause(tx.principal.login, "deleted by a user")
     waiting = await _end(tx, job_id, JobStatus.DELETED, cause, {JobStatus.WAITING})
     if waiting:
-        await _give_back(tx, waiting[0])
+        await give_back_unused(tx, waiting[0])
     moved = waiting or await _end(tx, job_id, JobStatus.DELETED, cause, set(JobStatus))
     if not moved:
         await get(tx, job_id)
         raise NotFoundError("the job is deleted already")
     await _drop_content(tx, moved[0])
     return moved[0]
-
-
-async def _give_back(tx: Transaction, job: Job) -> None:
-    # One that waits again may have been begun.
-    if job.attempts == 0:
-        await quotas.give_back(tx, job)
 
 
 async def _end(

@@ -1,29 +1,33 @@
 """Budgets: take one of each that covers a submission, in one atomic step; refuse, or say from when it may run.
 
 A budget's row is locked while it is counted, narrow ones before wide ones (neuron, baseConfig, instance), so that
-two submissions never deadlock and never overspend. Windows of hours, days and months are calendar ones in UTC, as
-vendors count; those of seconds and minutes slide. A submission that waits is charged at the time when it may run.
+two submissions never deadlock and never overspend. A submission that waits is charged at the time when it may run.
+A budget that is lifted goes on counting and binds nobody: set again, it hands out nothing twice.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from cortexql.errors import ForbiddenError, InvalidInputError, NotFoundError, QuotaExceededError
+from cortexql.errors import (
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    QuotaExceededError,
+    up_to_second,
+)
 from cortexql.models import Job, Neuron, Quota, QuotaCharge, QuotaPacing, QuotaUse, RateUnit
 from cortexql.principal import Permission
 from cortexql.services import neurons, organizations
+from cortexql.services.budget import SLIDING, Book, window_start
 from cortexql.transaction import Transaction
 
-SLIDING = {RateUnit.SECOND: timedelta(seconds=1), RateUnit.MINUTE: timedelta(minutes=1)}
 _MAX_LIMIT = 2**31 - 1
 _LOCK_SPACE = 0x71756F74  # "quot"
-# Windows that a job may wait through; beyond that something is wrong with the budget.
-_MAX_WINDOWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,64 +50,14 @@ class Grant:
     charges: tuple[dict[str, Any], ...] = ()
 
 
-@dataclass(slots=True)
-class _Account:
-    """A locked budget, with what is counted in it so far and what this transaction adds."""
-
-    quota: Quota
-    pooled: bool
-    pool: int
-    now: datetime
-    used: dict[datetime, list[int]] = field(default_factory=dict)
-    charges: list[tuple[datetime, bool]] = field(default_factory=list)
-    added: list[datetime] = field(default_factory=list)
-
-    def earliest(self, at: datetime) -> datetime | None:
-        """Return when, from `at` on, there is room for one; None: never."""
-        if self.quota.max_jobs == 0 or (self.pooled and self.pool <= 0):
-            return None
-        if span := SLIDING.get(self.quota.unit):
-            return self._earliest_sliding(at, span)
-        return self._earliest_calendar(at)
-
-    def _earliest_sliding(self, at: datetime, span: timedelta) -> datetime:
-        everyone = [moment for moment, _ in self.charges]
-        times = [(everyone, self.quota.max_jobs)]
-        if self.pooled:
-            times.append(([moment for moment, pooled in self.charges if pooled], self.pool))
-        for moments, limit in times:
-            if len(moments) >= limit:
-                at = max(at, moments[-limit] + span)
-        return at
-
-    def _earliest_calendar(self, at: datetime) -> datetime | None:
-        for _ in range(_MAX_WINDOWS):
-            start = window_start(at, self.quota.unit)
-            used, pooled = self.used.get(start, [0, 0])
-            if used < self.quota.max_jobs and not (self.pooled and pooled >= self.pool):
-                return at
-            at = window_end(start, self.quota.unit)
-        return None
-
-    def take(self, at: datetime) -> None:
-        """Count one at a time that `earliest` gave."""
-        if self.quota.unit in SLIDING:
-            self.charges.append((at, self.pooled))
-            self.charges.sort()
-        else:
-            counts = self.used.setdefault(window_start(at, self.quota.unit), [0, 0])
-            counts[0] += 1
-            counts[1] += self.pooled
-        self.added.append(at)
-
-
 class Budgets:
     """The budgets that cover some neurons of one organization, locked until the transaction ends."""
 
-    def __init__(self, accounts: Sequence[_Account], now: datetime) -> None:
-        """Hold locked accounts; made by `lock`."""
-        self._accounts = accounts
+    def __init__(self, books: Sequence[Book], now: datetime) -> None:
+        """Hold the books of locked budgets; made by `lock`."""
+        self._books = books
         self._now = now
+        self._reached: dict[tuple[int, ...], datetime] = {}
 
     def take(self, neuron: Neuron) -> Grant:
         """Take one of every budget that covers the neuron, or of none.
@@ -111,32 +65,41 @@ class Budgets:
         Raises:
             QuotaExceededError: a budget that does not pace has none left; it says which and until when.
         """
-        covering = [account for account in self._accounts if covers(account.quota, neuron)]
+        covering = [book for book in self._books if covers(book.quota, neuron)]
         if not covering:
             return Grant()
         at = self._agree(covering, neuron)
         charges: list[dict[str, Any]] = []
-        for account in covering:
-            account.take(at)
-            charges.append({"quota": account.quota.id, "at": at.isoformat(), "pooled": account.pooled})
+        for book in covering:
+            book.take(at)
+            charges.append({"quota": book.quota.id, "at": at.isoformat(), "pooled": book.pooled})
         return Grant(at if at > self._now else None, tuple(charges))
 
-    def _agree(self, covering: Sequence[_Account], neuron: Neuron) -> datetime:
-        at = self._now
+    def _agree(self, covering: Sequence[Book], neuron: Neuron) -> datetime:
+        same = tuple(book.quota.id for book in covering)
+        # Where there was no room for one there is none for the next: a batch need not look twice.
+        at = self._reached.get(same, self._now)
+        refusing: Quota | None = None
         while True:
             before = at
-            for account in covering:
-                earliest = account.earliest(at)
-                if earliest is None or (earliest > at and account.quota.pacing is QuotaPacing.REJECT):
-                    raise _exceeded(account.quota, neuron, earliest)
+            for book in covering:
+                earliest = book.earliest(at)
+                if earliest is None:
+                    raise _exceeded(book.quota, neuron, None)
+                if earliest > at and book.quota.pacing is QuotaPacing.REJECT:
+                    refusing = refusing or book.quota
                 at = earliest
             if at == before:
-                return at
+                break
+        if refusing is not None:
+            raise _exceeded(refusing, neuron, at)
+        self._reached[same] = at
+        return at
 
     async def write(self, tx: Transaction) -> None:
         """Store what was taken: a statement a budget."""
-        for account in self._accounts:
-            await _write(tx, account)
+        for book in self._books:
+            await _write(tx, book, self._now)
 
 
 async def lock(tx: Transaction, organization_id: int, covered: Iterable[Neuron]) -> Budgets:
@@ -150,8 +113,7 @@ async def lock(tx: Transaction, organization_id: int, covered: Iterable[Neuron])
     )
     found = await _lock(tx, which)
     now = (await tx.session.scalars(select(func.clock_timestamp()))).one()
-    accounts = [await _read(tx, quota, organization_id, now) for quota in found]
-    return Budgets(accounts, now)
+    return Budgets([await _read(tx, quota, organization_id, now) for quota in found], now)
 
 
 async def give_back(tx: Transaction, job: Job) -> None:
@@ -167,7 +129,7 @@ async def give_back(tx: Transaction, job: Job) -> None:
 
 
 async def set_limit(tx: Transaction, setting: QuotaSetting) -> Quota | None:
-    """Set or lift a budget; what was used of it stays counted. Returns None when it was lifted.
+    """Set or lift a budget; what was used of it stays counted, and is counted on. Returns None when it was lifted.
 
     Raises:
         NotFoundError: another's organization or neuron.
@@ -196,30 +158,14 @@ async def set_limit(tx: Transaction, setting: QuotaSetting) -> Quota | None:
     quota = (await tx.session.scalars(select(Quota).where(same).with_for_update())).one_or_none()
     if setting.max_jobs is None:
         if quota is not None:
-            await tx.session.delete(quota)
+            quota.lifted = True
         return None
     quota = quota or Quota(**values, max_jobs=0)
-    quota.max_jobs, quota.pacing = setting.max_jobs, setting.pacing
+    quota.max_jobs, quota.pacing, quota.lifted = setting.max_jobs, setting.pacing, False
     tx.session.add(quota)
     await tx.flush()
     await _check_allocations(tx, quota)
     return quota
-
-
-def window_start(at: datetime, unit: RateUnit) -> datetime:
-    """Return the calendar window of a time, in UTC."""
-    start = at.replace(minute=0, second=0, microsecond=0)
-    if unit is RateUnit.HOUR:
-        return start
-    start = start.replace(hour=0)
-    return start if unit is RateUnit.DAY else start.replace(day=1)
-
-
-def window_end(start: datetime, unit: RateUnit) -> datetime:
-    """Return the start of the window after this one."""
-    if unit is RateUnit.MONTH:
-        return (start + timedelta(days=32)).replace(day=1)
-    return start + (timedelta(hours=1) if unit is RateUnit.HOUR else timedelta(days=1))
 
 
 async def _lock(tx: Transaction, which: ColumnElement[bool]) -> Sequence[Quota]:
@@ -264,7 +210,10 @@ async def _check_allocations(tx: Transaction, quota: Quota) -> None:
     name = func.hashtext(quota.base_config)
     await tx.session.execute(select(func.pg_advisory_xact_lock(_LOCK_SPACE, name)))
     same = and_(
-        Quota.base_config == quota.base_config, Quota.unit == quota.unit, Quota.organization_id.is_(None)
+        Quota.base_config == quota.base_config,
+        Quota.unit == quota.unit,
+        Quota.organization_id.is_(None),
+        Quota.lifted.is_(False),
     )
     instance = (await tx.session.scalars(select(Quota.max_jobs).where(same))).one_or_none()
     allocated, _ = await _shares(tx, quota, None)
@@ -282,24 +231,25 @@ def covers(quota: Quota, neuron: Neuron) -> bool:
     return quota.base_config == neuron.definition.base_config
 
 
-async def _read(tx: Transaction, quota: Quota, organization_id: int, now: datetime) -> _Account:
+async def _read(tx: Transaction, quota: Quota, organization_id: int, now: datetime) -> Book:
     pooled, allocated = await _allocation(tx, quota, organization_id)
-    account = _Account(quota, pooled=pooled, pool=quota.max_jobs - allocated, now=now)
+    book = Book(quota, pooled=pooled, pool=quota.max_jobs - allocated)
     if span := SLIDING.get(quota.unit):
         query = select(QuotaCharge.at, QuotaCharge.pooled).where(
             QuotaCharge.quota_id == quota.id,
             QuotaCharge.at > now - span,
         )
         rows = (await tx.session.execute(query.order_by(QuotaCharge.at))).all()
-        account.charges = [(at, was_pooled) for at, was_pooled in rows]
+        book.charges = [at for at, _ in rows]
+        book.pooled_charges = [at for at, was_pooled in rows if was_pooled]
     else:
         windows = select(QuotaUse).where(
             QuotaUse.quota_id == quota.id,
             QuotaUse.window_start >= window_start(now, quota.unit),
         )
         for use in (await tx.session.scalars(windows)).all():
-            account.used[use.window_start] = [use.used, use.pooled]
-    return account
+            book.used[use.window_start] = [use.used, use.pooled]
+    return book
 
 
 async def _allocation(tx: Transaction, quota: Quota, organization_id: int | None) -> tuple[bool, int]:
@@ -331,22 +281,23 @@ def _is_allocation(quota: Quota) -> ColumnElement[bool]:
         Quota.unit == quota.unit,
         Quota.organization_id.is_not(None),
         Quota.by_superadmin.is_(True),
+        Quota.lifted.is_(False),
     )
 
 
-async def _write(tx: Transaction, account: _Account) -> None:
-    if not account.added:
+async def _write(tx: Transaction, book: Book, now: datetime) -> None:
+    if not book.added:
         return
-    quota = account.quota
+    quota = book.quota
     if span := SLIDING.get(quota.unit):
-        rows = [{"quota_id": quota.id, "at": at, "pooled": account.pooled} for at in account.added]
+        rows = [{"quota_id": quota.id, "at": at, "pooled": book.pooled} for at in book.added]
         await tx.session.execute(insert(QuotaCharge), rows)
-        old = (QuotaCharge.quota_id == quota.id) & (QuotaCharge.at < account.now - 2 * span)
+        old = (QuotaCharge.quota_id == quota.id) & (QuotaCharge.at < now - 2 * span)
         await tx.session.execute(delete(QuotaCharge).where(old))
         return
-    starts = {window_start(at, quota.unit) for at in account.added}
+    starts = {window_start(at, quota.unit) for at in book.added}
     values = [
-        {"quota_id": quota.id, "window_start": s, "used": account.used[s][0], "pooled": account.used[s][1]}
+        {"quota_id": quota.id, "window_start": s, "used": book.used[s][0], "pooled": book.used[s][1]}
         for s in sorted(starts)
     ]
     statement = insert(QuotaUse)
@@ -359,7 +310,7 @@ async def _write(tx: Transaction, account: _Account) -> None:
 
 def _exceeded(quota: Quota, neuron: Neuron, at: datetime | None) -> QuotaExceededError:
     what = f"neuron {neuron.name}" if quota.neuron_id is not None else f"{quota.base_config}"
-    when = f"; it opens again at {at:%Y-%m-%d %H:%M:%S} UTC" if at else ""
+    when = f"; it opens again at {up_to_second(at):%Y-%m-%d %H:%M:%S} UTC" if at else ""
     # The size of the instance's budget is not for its tenants.
     size = "" if quota.organization_id is None else f" of {quota.max_jobs} a {quota.unit.value}"
     return QuotaExceededError(f"the quota{size} for {what} is used up{when}", retry_after=at)

@@ -9,7 +9,8 @@ from sqlalchemy import and_, func, or_, select, tuple_
 from cortexql.models import Neuron, Quota, QuotaCharge, QuotaUse, RateUnit
 from cortexql.principal import Permission
 from cortexql.services import organizations
-from cortexql.services.quotas import SLIDING, covers, window_end, window_start
+from cortexql.services.budget import SLIDING, window_end, window_start
+from cortexql.services.quotas import covers
 from cortexql.transaction import Transaction
 
 
@@ -100,7 +101,7 @@ class _Books:
 
 async def _quotas(tx: Transaction) -> Sequence[Quota]:
     order = (Quota.base_config, Quota.neuron_id, Quota.organization_id, Quota.id)
-    return (await tx.session.scalars(select(Quota).order_by(*order))).all()
+    return (await tx.session.scalars(select(Quota).where(Quota.lifted.is_(False)).order_by(*order))).all()
 
 
 async def _read(tx: Transaction, quotas: Sequence[Quota], viewers: Collection[int | None]) -> _Books:
@@ -111,7 +112,10 @@ async def _read(tx: Transaction, quotas: Sequence[Quota], viewers: Collection[in
     sums = select(Quota.id, func.quota_allocated(Quota.base_config, Quota.unit)).where(Quota.id.in_(ids))
     allocated = {id_: int(total) for id_, total in (await tx.session.execute(sums)).all()}
     own = select(Quota.organization_id, Quota.base_config, Quota.unit).where(
-        Quota.organization_id.in_(viewers), Quota.base_config.is_not(None), Quota.by_superadmin.is_(True)
+        Quota.organization_id.in_(viewers),
+        Quota.base_config.is_not(None),
+        Quota.by_superadmin.is_(True),
+        Quota.lifted.is_(False),
     )
     allocations = {(id_, name, unit) for id_, name, unit in (await tx.session.execute(own)).all()}
     counts = await _counts(tx, quotas, now)

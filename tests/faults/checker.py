@@ -36,7 +36,7 @@ _BROKEN = {
         <> (SELECT count(*) FROM job, jsonb_array_elements(charges) charge
             WHERE (charge ->> 'quota')::bigint = quota.id)""",
     "a budget that was overspent": """SELECT quota.id FROM quota JOIN quota_use ON quota_id = quota.id
-        WHERE used > max_jobs""",
+        WHERE used > max_jobs AND NOT lifted""",
 }
 
 

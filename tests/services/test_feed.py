@@ -5,7 +5,7 @@ import contextlib
 import random
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 
 from cortexql.errors import CursorExpiredError
 from cortexql.events import JobChanged
@@ -16,7 +16,7 @@ from cortexql.services import jobs, submission
 from cortexql.services.feed import Feed
 from cortexql.services.submission import JobRequest, ObservableRequest
 from tests.conftest import World
-from tests.services.steps import IP, submit_echo
+from tests.services.steps import IP, addresses, submit_echo
 
 WRITERS, EVENTS, WATCHERS = 8, 25, 40
 
@@ -110,9 +110,10 @@ async def test_a_watcher_under_whom_events_were_dropped_is_told(
     feed = Feed(resources.transactions, resources.bus)
     following = feed.follow(principal, 0)
     assert await anext(following) == []
-    for n in range(3):
-        await submit_echo(resources, world.alpha, start=n)
-    async with resources.transactions(system("retention")) as tx:
+    # In one transaction: the reader must not see them before they are dropped.
+    async with resources.transactions(principal) as tx:
+        await submission.submit(tx, JobRequest(addresses(3), ["Echo_1_0"]), resources.settings)
+        await tx.session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
         await tx.session.execute(delete(JobEvent).where(JobEvent.seq <= dropped))  # type: ignore[arg-type,operator]
     with pytest.raises(CursorExpiredError):
         await asyncio.wait_for(anext(following), 10)

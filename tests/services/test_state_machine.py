@@ -58,6 +58,7 @@ class _Job:
     status: JobStatus = JobStatus.WAITING
     attempts: int = 0
     losses: int = 0
+    begun: bool = False
     priority: int = Priority.INTERACTIVE
     owner: str | None = None
     expired: bool = False
@@ -154,7 +155,7 @@ class Ledger(RuleBasedStateMachine):
         self._await(self.workers[worker]._finish(work, result, None))
         self._end_run(worker, work)
         if mine:
-            not_begun = not work.started and job.attempts == 1
+            not_begun = not work.started and not job.begun
             job.end(JobStatus.SUCCESS if succeeded else JobStatus.FAILURE, give_back=not_begun)
 
     def hand_back(self, draw: _Draw) -> None:
@@ -167,6 +168,7 @@ class Ledger(RuleBasedStateMachine):
         self._await(self.workers[worker]._hand_back(work))
         self._end_run(worker, work)
         if mine:
+            job.begun = job.begun or started
             job.end(JobStatus.FAILURE if job.is_responders and started else JobStatus.WAITING)
 
     def cancel(self, draw: _Draw) -> None:
@@ -177,7 +179,7 @@ class Ledger(RuleBasedStateMachine):
             assert job.status not in _OPEN
         else:
             assert job.status in _OPEN
-            job.end(JobStatus.CANCELLED, give_back=job.status is JobStatus.WAITING and job.attempts == 0)
+            job.end(JobStatus.CANCELLED, give_back=job.status is JobStatus.WAITING and not job.begun)
 
     def delete(self, draw: _Draw) -> None:
         job_id, job = _pick(draw, list(self.jobs.items()))
@@ -187,7 +189,7 @@ class Ledger(RuleBasedStateMachine):
             assert job.status is JobStatus.DELETED
         else:
             assert job.status is not JobStatus.DELETED
-            job.end(JobStatus.DELETED, give_back=job.status is JobStatus.WAITING and job.attempts == 0)
+            job.end(JobStatus.DELETED, give_back=job.status is JobStatus.WAITING and not job.begun)
 
     def expire(self, draw: _Draw) -> None:
         """Let all leases of a worker run out, as if nothing had been heard of it."""
@@ -215,6 +217,7 @@ class Ledger(RuleBasedStateMachine):
         assert sorted(swept.taken_back) == sorted(lost)
         for job in lost.values():
             job.losses += 1
+            job.begun = True
             failed = job.is_responders or job.losses == MAX_LOSSES
             job.end(JobStatus.FAILURE if failed else JobStatus.WAITING)
         assert swept.due == len(self._in(JobStatus.WAITING))
