@@ -84,9 +84,14 @@ def verdicts(rows: list[tuple[str, str, dict[str, Any]]]) -> Table:
 
 def _verdict(job: dict[str, Any]) -> tuple[Text, Text]:
     if job["report"] is None:
-        return Text(job["status"].lower(), style="bold red"), plain(job["errorMessage"] or "")
+        return Text(job["status"].lower(), style="bold red"), plain(_point(job["errorMessage"] or ""))
     said = ", ".join(f"{t['namespace']}:{t['predicate']}={t['value']}" for t in job["report"]["taxonomies"])
     return level(job["report"]["level"]), plain(said)
+
+
+def _point(message: str) -> str:
+    """Return what to tell in a cell: of a traceback what was raised, which stands last."""
+    return message.splitlines()[-1] if message.startswith("Traceback ") else message
 
 
 def _verdicts(found: dict[str, Any]) -> Text:
