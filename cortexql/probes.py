@@ -5,15 +5,13 @@ import time
 from typing import Any
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from sqlalchemy import select
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from cortexql.principal import system
 from cortexql.resources import Resources
-from cortexql.services import figures
+from cortexql.services import figures, health
 
-_PING_SECONDS = 2
 # Whoever asks more often is told the same again: nobody needs a credential for it.
 _KEPT_SECONDS = 2.0
 
@@ -26,19 +24,7 @@ async def alive(_: Request) -> Response:
 async def ready(request: Request) -> Response:
     """Say whether the database and Redis answer; a long queue is no reason to be taken out of service."""
     resources: Resources = request.app.state.resources
-    checks: dict[str, str] = {}
-    try:
-        async with resources.transactions(system("readiness")) as tx:
-            await tx.session.execute(select(1))
-        checks["database"] = "ok"
-    except Exception as error:  # noqa: BLE001 whatever it is, it is not ready
-        checks["database"] = type(error).__name__
-    try:
-        async with asyncio.timeout(_PING_SECONDS):
-            await resources.redis.ping()
-        checks["redis"] = "ok"
-    except Exception as error:  # noqa: BLE001 likewise
-        checks["redis"] = type(error).__name__
+    checks = await health.readiness(resources.transactions, resources.redis.ping)
     ready = set(checks.values()) == {"ok"}
     return JSONResponse({"status": "ok" if ready else "unavailable", **checks}, 200 if ready else 503)
 

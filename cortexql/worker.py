@@ -152,11 +152,7 @@ async def _serve(
     beside = [
         asyncio.create_task(_sweep_often(context, executor)),
         asyncio.create_task(_pass_nudges(resources.queue, worker.nudged)),
-        asyncio.create_task(_refresh_often(context)),
-        *[asyncio.create_task(keep) for keep in _keep_images(context)],
-        asyncio.create_task(_repeat(lambda: retention.sweep(context.transactions), _RETENTION_SECONDS)),
-        asyncio.create_task(_repeat(lambda: _examine(resources), _EXAMINE_SECONDS)),
-        asyncio.create_task(_repeat(lambda: _watch(resources), _WATCH_LOOK_SECONDS)),
+        *[asyncio.create_task(keep) for keep in (*_keep(resources), *_keep_images(context))],
     ]
     try:
         with contextlib.suppress(asyncio.CancelledError):
@@ -175,23 +171,34 @@ async def _sweep_often(context: ExecutionContext, executor: Executor) -> None:
     """For ever: sweep, and look for work without a wake-up. Redis is not needed for it."""
     third = context.settings.lease.total_seconds() / 3
     interval = max(_SHORTEST_SWEEP_SECONDS, min(_LONGEST_SWEEP_SECONDS, third))
-    while True:
-        try:
-            swept = await sweep(context)
-            executor.wake(swept.due)
-        except Exception as error:  # noqa: BLE001 whatever it was, the next sweep tries again
-            log.warning("worker.sweep_failed", error=type(error).__name__)
-        await asyncio.sleep(interval)
+
+    async def work() -> None:
+        executor.wake((await sweep(context)).due)
+
+    await _repeat("worker.sweep_failed", work, interval)
 
 
-async def _refresh_often(context: ExecutionContext) -> None:
-    """For ever: read the catalogues when it is time."""
-    while True:
-        await asyncio.sleep(_REFRESH_LOOK_SECONDS)
-        try:
-            await definitions.refresh_due(context.transactions, context.settings, _SCHEDULE)
-        except Exception as error:  # noqa: BLE001 whatever it was, the next look tries again
-            log.warning("worker.refresh_failed", error=type(error).__name__)
+def _keep(resources: Resources) -> list[Coroutine[Any, Any, None]]:
+    """Return what every worker does beside its jobs."""
+    transactions, settings = resources.transactions, resources.settings
+
+    async def refresh() -> None:
+        await definitions.refresh_due(transactions, settings, _SCHEDULE)
+
+    async def examine() -> None:
+        patient = Patient(settings, transactions, resources.redis, resources.cipher)
+        await doctor.record(transactions, await doctor.examine(patient))
+
+    async def watch() -> None:
+        await watching.look_at_due(transactions, settings, resources.cipher)
+
+    return [
+        # A start has read them just now.
+        _repeat("worker.refresh_failed", refresh, _REFRESH_LOOK_SECONDS, at_once=False),
+        _repeat("worker.retention_failed", lambda: retention.sweep(transactions), _RETENTION_SECONDS),
+        _repeat("worker.examination_failed", examine, _EXAMINE_SECONDS),
+        _repeat("worker.watch_failed", watch, _WATCH_LOOK_SECONDS),
+    ]
 
 
 def _keep_images(context: ExecutionContext) -> list[Coroutine[Any, Any, None]]:
@@ -200,27 +207,22 @@ def _keep_images(context: ExecutionContext) -> list[Coroutine[Any, Any, None]]:
     if images_of is None:
         return []
     return [
-        _repeat(lambda: images.serve_requests(images_of), _PULL_LOOK_SECONDS),
-        _repeat(lambda: images.check_present(images_of), _PRESENT_LOOK_SECONDS),
+        _repeat("worker.pull_failed", lambda: images.serve_requests(images_of), _PULL_LOOK_SECONDS),
+        _repeat("worker.image_look_failed", lambda: images.check_present(images_of), _PRESENT_LOOK_SECONDS),
     ]
 
 
-async def _examine(resources: Resources) -> None:
-    patient = Patient(resources.settings, resources.transactions, resources.redis, resources.cipher)
-    await doctor.record(resources.transactions, await doctor.examine(patient))
-
-
-async def _watch(resources: Resources) -> None:
-    await watching.look_at_due(resources.transactions, resources.settings, resources.cipher)
-
-
-async def _repeat(work: Callable[[], Awaitable[Any]], seconds: float) -> None:
-    """For ever: do it, whatever came of it the last time."""
+async def _repeat(
+    failure: str, work: Callable[[], Awaitable[object]], seconds: float, *, at_once: bool = True
+) -> None:
+    """For ever: do it, whatever came of it the last time; `failure` is the log's word for one that went wrong."""
+    if not at_once:
+        await asyncio.sleep(seconds)
     while True:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 the next time tries again
-            log.warning("worker.upkeep_failed", error=type(error).__name__)
+            log.warning(failure, error=type(error).__name__)
         await asyncio.sleep(seconds)
 
 

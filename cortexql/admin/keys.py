@@ -1,7 +1,8 @@
 """The form for a new API key, which an account's page and a user's share."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from cortexql import moment
 from cortexql.admin.visit import Visit
 from cortexql.errors import InvalidInputError
 from cortexql.principal import Role
@@ -16,8 +17,8 @@ def new_key(visit: Visit) -> NewKey:
     """
     try:
         roles = frozenset(Role(value) for value in visit.all_given("roles"))
-        last_day = datetime.fromisoformat(given).date() if (given := visit.given("expires")) else None
-    except ValueError as error:
+        last_day = moment.day(given) if (given := visit.given("expires")) else None
+        end = last_day + timedelta(days=1) if last_day else None
+    except (ValueError, OverflowError) as error:
         raise InvalidInputError("give roles from the list, and a day as 2030-12-31") from error
-    midnight = datetime(last_day.year, last_day.month, last_day.day, tzinfo=UTC) if last_day else None
-    return NewKey(visit.given("key_name"), roles or None, midnight + timedelta(days=1) if midnight else None)
+    return NewKey(visit.given("key_name"), roles or None, end)

@@ -56,7 +56,9 @@ def _lights(parts: list[Component]) -> list[Light]:
     """Return the lights of parts: of the own ones only kinds are named, since everybody sees them."""
     own = [part for part in parts if part.kind != "server"]
     unwell = sorted({part.kind for part in own if part.status is not Status.GREEN})
-    lights = [Light("Instance", health.worst(own), ", ".join(unwell) or "all is well")]
+    lights = [
+        Light("Instance", health.worst(part.status for part in own), ", ".join(unwell) or "all is well")
+    ]
     return lights + [
         Light("Servers", part.status, part.message or "") for part in parts if part.kind == "server"
     ]

@@ -10,7 +10,7 @@ from cortexql.auth import csrf, session, x509
 from cortexql.auth.address import address_of
 from cortexql.auth.providers import password_providers
 from cortexql.errors import UnauthenticatedError
-from cortexql.principal import Principal
+from cortexql.principal import Permission, Principal
 from cortexql.resources import Resources
 from cortexql.services import api_keys, credentials, sessions
 from cortexql.services.credentials import PasswordCheck
@@ -36,6 +36,22 @@ async def caller_of(resources: Resources, connection: HTTPConnection) -> Princip
     if csrf.changes_state(connection):
         csrf.check_same_origin(connection, resources.settings.public_url)
     return replace(principal, address=address_of(connection))
+
+
+async def permitted_caller(
+    resources: Resources, connection: HTTPConnection, permission: Permission
+) -> Principal:
+    """Return who a request is from; the errors are those of `caller_of`.
+
+    Raises:
+        UnauthenticatedError: it carries no credential, too.
+        ForbiddenError: the caller may not do this.
+    """
+    principal = await caller_of(resources, connection)
+    if principal is None:
+        raise UnauthenticatedError
+    principal.require(permission)
+    return principal
 
 
 async def _by_certificate(resources: Resources, connection: HTTPConnection) -> Principal | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Collection
 from functools import lru_cache, partial
 from typing import Protocol
 
@@ -69,12 +70,16 @@ def password_providers(resources: Resources) -> tuple[PasswordProvider, ...]:
     return tuple(made[name] for name in resources.settings.auth_providers if name in made)
 
 
-async def look_up(resources: Resources, login: str) -> Identity:
-    """Return whom LDAP would vouch for by a login, with the groups, where it has a service account to be asked by.
+async def look_up(resources: Resources, login: str, groups: Collection[str] | None) -> Identity:
+    """Return whom a provider would vouch for by a login that tells of some groups.
+
+    `groups` None: as LDAP tells them, where it has a service account to be asked by.
 
     Raises:
         ProviderUnavailableError: no server answers.
     """
+    if groups is not None:
+        return Identity("preview", login, groups=frozenset(groups))
     found = None
     if "ldap" in resources.settings.auth_providers and is_usable(login, login):
         try:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -69,7 +70,7 @@ def create_organization(
 @organization_app.command("list")
 def list_organizations(data_dir: DataDir = None) -> None:
     """List the organizations."""
-    rows = _in_transaction(lambda tx, _: _all(organizations.list_page, tx), data_dir)
+    rows = _in_transaction(lambda tx, _: page.everything(partial(organizations.list_page, tx)), data_dir)
     _print(("name", "status", "description"), [(o.name, o.status.value, o.description) for o in rows])
 
 
@@ -111,11 +112,9 @@ def list_users(
     data_dir: DataDir = None,
 ) -> None:
     """List the users."""
-
-    async def list_page(tx: Transaction, request: page.PageRequest) -> page.Page[Any]:
-        return await users.list_page(tx, organization, request)
-
-    rows = _in_transaction(lambda tx, _: _all(list_page, tx), data_dir)
+    rows = _in_transaction(
+        lambda tx, _: page.everything(partial(users.list_page, tx, organization)), data_dir
+    )
     _print(
         ("login", "name", "roles", "status"),
         [(u.login, u.name, " ".join(u.roles), u.status.value) for u in rows],
@@ -165,8 +164,7 @@ def preview_user(
     """Say what a login would become if an outside provider vouched for it now; nothing is changed."""
 
     async def work(resources: Resources) -> identities.Decision:
-        given = identities.Identity("preview", login, groups=frozenset(group or ()))
-        identity = given if group else await look_up(resources, login)
+        identity = await look_up(resources, login, group or None)
         async with resources.transactions(_SHELL) as tx:
             return await identities.preview(tx, identity, resources.settings)
 
@@ -193,11 +191,9 @@ def refresh_catalog(data_dir: DataDir = None) -> None:
 @catalog_app.command("list")
 def list_catalog(data_dir: DataDir = None) -> None:
     """List the definitions."""
-
-    async def list_page(tx: Transaction, request: page.PageRequest) -> page.Page[Any]:
-        return await definitions.list_page(tx, None, None, request)
-
-    rows = _in_transaction(lambda tx, _: _all(list_page, tx), data_dir)
+    rows = _in_transaction(
+        lambda tx, _: page.everything(partial(definitions.list_page, tx, None, None)), data_dir
+    )
     titles = ("definition", "type", "data types", "description")
     _print(titles, [(d.definition_id, d.type.value, " ".join(d.data_types), d.description) for d in rows])
 
@@ -258,19 +254,6 @@ def _in_transaction(work: Callable[[Transaction, Resources], Awaitable[Result]],
             return await work(tx, resources)
 
     return with_resources(main, data_dir)
-
-
-async def _all(
-    list_page: Callable[[Transaction, page.PageRequest], Awaitable[page.Page[Result]]], tx: Transaction
-) -> list[Result]:
-    rows: list[Result] = []
-    after: str | None = None
-    while True:
-        found = await list_page(tx, page.PageRequest(first=page.MAX_SIZE, after=after))
-        rows += found.rows
-        if not found.has_next:
-            return rows
-        after = found.last_cursor
 
 
 def _ask_password() -> str:

@@ -31,7 +31,7 @@ def examine(data_dir: DataDir = None) -> None:
     parts = run(_examine(data_dir))
     for part in parts:
         print(f"{_MARKS[part.status]} {part.name}{': ' + part.message if part.message else ''}")
-    if health.worst(parts) is Status.RED:
+    if health.worst(part.status for part in parts) is Status.RED:
         raise CommandError("the instance has faults")
 
 

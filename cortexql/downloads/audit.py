@@ -1,14 +1,13 @@
 """The audit log as JSON lines, the oldest entry first, to be kept elsewhere."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from cortexql.auth.backend import caller_of
-from cortexql.errors import InvalidInputError, UnauthenticatedError
+from cortexql.auth.backend import permitted_caller
+from cortexql.errors import InvalidInputError
 from cortexql.models import Audit, AuditAction
 from cortexql.principal import Permission
 from cortexql.resources import Resources
@@ -19,10 +18,7 @@ from cortexql.services.audit import AuditFilter
 async def export(request: Request) -> Response:
     """Send the entries that the query selects by the names of AuditFilter."""
     resources: Resources = request.app.state.resources
-    principal = await caller_of(resources, request)
-    if principal is None:
-        raise UnauthenticatedError
-    principal.require(Permission.AUDIT_READ)
+    principal = await permitted_caller(resources, request, Permission.AUDIT_READ)
     batches = audit.export(resources.transactions, principal, _filter(request))
     return StreamingResponse(
         _lines(batches),
@@ -51,15 +47,6 @@ def _filter(request: Request) -> AuditFilter:
     return AuditFilter(
         **given,
         action=AuditAction(action) if action else None,
-        since=_time("since", since),
-        until=_time("until", until),
+        since=text.to_time(since, "since"),
+        until=text.to_time(until, "until"),
     )
-
-
-def _time(name: str, value: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value) if value else None
-        # In UTC at once: at the calendar's ends not every offset can be.
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) if moment else None
-    except (ValueError, OverflowError) as error:
-        raise InvalidInputError(f"{name} is an RFC 3339 time") from error

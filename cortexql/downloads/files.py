@@ -6,8 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from cortexql import attachments, zipped
-from cortexql.auth.backend import caller_of
-from cortexql.errors import UnauthenticatedError
+from cortexql.auth.backend import permitted_caller
 from cortexql.principal import Permission
 from cortexql.resources import Resources
 
@@ -15,10 +14,7 @@ from cortexql.resources import Resources
 async def download(request: Request) -> Response:
     """Send a file of the caller's organization."""
     resources: Resources = request.app.state.resources
-    principal = await caller_of(resources, request)
-    if principal is None:
-        raise UnauthenticatedError
-    principal.require(Permission.READ)
+    principal = await permitted_caller(resources, request, Permission.READ)
     async with resources.transactions(principal) as tx:
         attachment = await attachments.get(tx, request.path_params["sha256"], principal.organization_id)
     name, size, media_type = attachment.name, attachment.size, "application/octet-stream"

@@ -9,15 +9,13 @@ from urllib.parse import urlencode
 
 from cortexql.errors import NotFoundError
 from cortexql.principal import Principal
-from cortexql.services import exports
+from cortexql.services import exports, text
 from cortexql.services.exports import Export, Exported
 from cortexql.services.observables import ObservableFilter
 from cortexql.transaction import Transactions
 
 # Writing is all processor: one at a time, for requests to be answered beside it.
 turn = asyncio.Semaphore(1)
-# What a spreadsheet takes for a formula.
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ def _to_csv(found: Export, _: str) -> tuple[bytes, int]:
         ]
     )
     for row in found.rows:
-        writer.writerow(map(_cell, _cells(row)))
+        writer.writerow(map(text.no_formula, _cells(row)))
     return out.getvalue().encode(), 0
 
 
@@ -109,10 +107,6 @@ def _cells(row: Exported) -> list[str]:
         seen.last_seen.isoformat(),
         " ".join(said),
     ]
-
-
-def _cell(value: str) -> str:
-    return f"'{value}" if value.startswith(_FORMULAS) else value
 
 
 def _to_stix(found: Export, _: str) -> tuple[bytes, int]:

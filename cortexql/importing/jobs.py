@@ -21,8 +21,8 @@ from cortexql.models import NeuronType
 from cortexql.principal import Principal, Role
 from cortexql.runner.base import Ending, Outcome
 from cortexql.runner.report import judge
-from cortexql.services import history, organizations
-from cortexql.services.history import PastJob
+from cortexql.services import organizations, past_jobs
+from cortexql.services.past_jobs import PastJob
 from cortexql.settings import Settings
 from cortexql.transaction import Transactions
 
@@ -110,7 +110,7 @@ async def bring(run: Import, organization: str, since: datetime) -> Counts:
     counts = Counts()
     async for found in run.jobs.pages(since):
         async with run.transactions(principal) as tx:
-            stored = await history.known(tx, row.id, [str(raw["id"]) for raw in found])
+            stored = await past_jobs.known(tx, row.id, [str(raw["id"]) for raw in found])
         for raw in found:
             if str(raw["id"]) in stored:
                 counts.here += 1
@@ -141,7 +141,7 @@ async def _bring_one(
         with tempfile.TemporaryDirectory(prefix="cortexql-import-") as name:
             past = await _read(run, job, Path(name), counts)
             async with run.transactions(principal) as tx:
-                done = await history.store(tx, organization_id, past, run.source, max_bytes=limit)
+                done = await past_jobs.store(tx, organization_id, past, run.source, max_bytes=limit)
     except (BrokenError, AbsentError, CortexError) as error:
         counts.refused.append((str(raw["id"]), str(error)))
         return

@@ -6,15 +6,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import or_, select
-
-from cortexql import models
 from cortexql.catalog.definition import ParsedItem
 from cortexql.errors import CortexError, NotFoundError
 from cortexql.importing.source import Organization, SharedConfig, Snapshot, User, Worker
-from cortexql.models import Definition, Neuron
+from cortexql.models import Definition
 from cortexql.principal import Role
-from cortexql.services import configuration, definitions, organizations, shared_configs, users
+from cortexql.services import configuration, definitions, neurons, organizations, shared_configs, users
 from cortexql.transaction import Transaction
 
 # What Cortex keeps among the configuration and does not run by: the worker's own attributes count.
@@ -132,11 +129,7 @@ async def _user(tx: Transaction, found: User) -> Step:
     def step(fate: Fate, *notes: str, new: NewUser | None = None) -> Step:
         return Step("user", found.organization, found.login, fate, notes, new)
 
-    here = select(models.User, models.Organization.name).where(
-        models.User.login == users.to_login(found.login),
-        models.Organization.id == models.User.organization_id,
-    )
-    row = (await tx.session.execute(here)).one_or_none()
+    row = await users.find_with_organization(tx, found.login)
     if row is not None and row[1] == found.organization:
         return step(Fate.HERE)
     if row is not None:
@@ -162,13 +155,7 @@ async def _config(tx: Transaction, found: SharedConfig) -> Step:
     except NotFoundError as error:
         return step(Fate.STAYS, error.message)
     fitted = _fit(items, found.values)
-    query = select(models.SharedConfig).join(
-        models.Organization, models.Organization.id == models.SharedConfig.organization_id
-    )
-    query = query.where(
-        models.Organization.name == found.organization, models.SharedConfig.base_config == found.name
-    )
-    row = (await tx.session.scalars(query)).one_or_none()
+    row = await shared_configs.find(tx, found.name, found.organization)
     stored = {*row.configuration, *row.secrets} if row else set()
     values = {name: value for name, value in fitted.values.items() if name not in stored}
     masked = tuple(name for name in fitted.masked if name not in stored)
@@ -181,10 +168,7 @@ async def _worker(tx: Transaction, found: Worker) -> Step:
     def step(fate: Fate, *notes: str, new: NewWorker | None = None) -> Step:
         return Step(found.type.value, found.organization, found.name, fate, notes, new)
 
-    here = select(Neuron).join(models.Organization, models.Organization.id == Neuron.organization_id)
-    same = or_(Neuron.worker_id == found.id, Neuron.name == found.name)
-    here = here.where(models.Organization.name == found.organization, Neuron.type == found.type, same)
-    if (await tx.session.scalars(here)).first() is not None:
+    if await neurons.has_one_like(tx, found.type, found.organization, found.name, found.id):
         return step(Fate.HERE)
     definition, notes = await _definition(tx, found)
     if definition is None:
@@ -200,8 +184,7 @@ async def _worker(tx: Transaction, found: Worker) -> Step:
 
 async def _definition(tx: Transaction, found: Worker) -> tuple[Definition | None, tuple[str, ...]]:
     """Return the definition to enable: the same version, else the newest of the same name."""
-    query = select(Definition).where(Definition.definition_id == found.definition_id)
-    same = (await tx.session.scalars(query.where(Definition.type == found.type))).one_or_none()
+    same = await definitions.find(tx, found.type, found.definition_id)
     if same is not None:
         newest = (await definitions.newer(tx, [same.id])).get(same.id)
         return same, ((f"{newest.definition_id} is newer",) if newest else ())

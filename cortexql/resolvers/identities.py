@@ -10,7 +10,6 @@ from cortexql.schema import arguments
 from cortexql.schema.context import Info
 from cortexql.schema.identities import IdentityPreview
 from cortexql.services import identities
-from cortexql.services.identities import Identity
 
 Groups = Annotated[
     list[str] | None,
@@ -32,7 +31,6 @@ class IdentityQueries:
     ) -> IdentityPreview:
         resources = info.context.resources
         info.context.principal.require(Permission.INSTANCE_MANAGE)
-        given = Identity("preview", login, groups=frozenset(groups or ()))
-        identity = await look_up(resources, login) if groups is None else given
+        identity = await look_up(resources, login, groups)
         async with info.context.open() as tx:
             return IdentityPreview.of(await identities.preview(tx, identity, resources.settings))

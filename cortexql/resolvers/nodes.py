@@ -64,7 +64,7 @@ class NodeQueries:
             for part in parts
         ]
         return Health(
-            status=health.worst(parts),
+            status=health.worst(part.status for part in parts),
             components=components,
             servers=[WatchedServer.of(row, info.context.principal) for row in servers],
         )

@@ -1,12 +1,10 @@
 """Observables with their verdicts, to be taken elsewhere: as CSV, as a STIX 2.1 bundle, as a MISP event."""
 
-from datetime import UTC, datetime
-
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cortexql.auth.backend import caller_of
-from cortexql.errors import InvalidInputError, UnauthenticatedError
+from cortexql.auth.backend import permitted_caller
+from cortexql.errors import InvalidInputError
 from cortexql.exporting import forms
 from cortexql.models import Level
 from cortexql.principal import Permission
@@ -23,10 +21,7 @@ _BOOLEANS = {"true": True, "false": False}
 async def export(request: Request) -> Response:
     """Send the observables that the query selects by the names of GraphQL's ObservableFilter."""
     resources: Resources = request.app.state.resources
-    principal = await caller_of(resources, request)
-    if principal is None:
-        raise UnauthenticatedError
-    principal.require(Permission.READ)
+    principal = await permitted_caller(resources, request, Permission.READ)
     form, wanted = request.path_params["form"], _filter(request)
     written = await forms.write(resources.transactions, principal, form, wanted)
     return Response(
@@ -50,7 +45,7 @@ def _filter(request: Request) -> ObservableFilter:
         data=given.get("data"),
         search=given.get("search"),
         verdicts=[Level(verdict.lower()) for verdict in verdicts] or None,
-        since=_time(given.get("since")),
+        since=text.to_time(given.get("since"), "since"),
         ioc=_boolean(given.get("ioc"), "ioc"),
         sighted=_boolean(given.get("sighted"), "sighted"),
     )
@@ -60,15 +55,6 @@ def _numbers(values: list[str], name: str) -> list[int] | None:
     if not all(value.isascii() and value.isdecimal() and int(value) < _TOO_LARGE for value in values):
         raise InvalidInputError(f"{name} is a number", field=(name,))
     return [int(value) for value in values] or None
-
-
-def _time(value: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value) if value else None
-        # In UTC at once: at the calendar's ends not every offset can be.
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) if moment else None
-    except (ValueError, OverflowError) as error:
-        raise InvalidInputError("since is an RFC 3339 time", field=("since",)) from error
 
 
 def _boolean(value: str | None, name: str) -> bool | None:

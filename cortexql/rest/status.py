@@ -38,7 +38,7 @@ async def healthy(request: Request) -> Response:
     resources: Resources = request.app.state.resources
     async with resources.transactions(system("health")) as tx:
         parts = await health.check(tx, resources.redis.ping)
-    return JSONResponse({"status": health.worst(parts).value.upper()})
+    return JSONResponse({"status": health.worst(part.status for part in parts).value.upper()})
 
 
 async def migrate(request: Request) -> Response:

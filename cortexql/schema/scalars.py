@@ -9,7 +9,7 @@ from starlette.datastructures import UploadFile
 from strawberry.file_uploads.scalars import Upload
 from strawberry.types.scalar import ScalarDefinition
 
-from cortexql import duration
+from cortexql import duration, moment
 
 JSON = NewType("JSON", object)
 Duration = NewType("Duration", timedelta)
@@ -22,11 +22,9 @@ def _serialize_time(value: datetime) -> str:
 
 def _parse_time(value: Any) -> datetime:
     try:
-        moment = datetime.fromisoformat(value)
-        # In UTC at once: at the calendar's ends not every offset can be.
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise GraphQLError(f"{str(value)[:64]!r} is not an RFC 3339 time") from error
+        return moment.parse(value)
+    except ValueError as error:
+        raise GraphQLError(str(error)) from error
 
 
 def _parse_duration(value: Any) -> timedelta:

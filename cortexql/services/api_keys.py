@@ -99,6 +99,11 @@ async def of_users(tx: Transaction, user_ids: Sequence[int]) -> dict[int, list[A
     return found
 
 
+async def which_have_one(tx: Transaction, user_ids: Sequence[int]) -> set[int]:
+    """Return which of some users have a key."""
+    return set((await tx.session.scalars(select(ApiKey.user_id).where(ApiKey.user_id.in_(user_ids)))).all())
+
+
 async def _principal(transactions: Transactions, which: ColumnElement[bool]) -> Principal:
     unnoted = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - last_use.PRECISION)
     query = select(User, Organization, ApiKey, unnoted).join(ApiKey, ApiKey.user_id == User.id)

@@ -133,6 +133,12 @@ async def get(tx: Transaction, definition_id: str) -> Definition:
     return definition
 
 
+async def find(tx: Transaction, kind: NeuronType, definition_id: str) -> Definition | None:
+    """Return a definition of a kind, or None."""
+    query = select(Definition).where(Definition.definition_id == definition_id, Definition.type == kind)
+    return (await tx.session.scalars(query)).one_or_none()
+
+
 async def list_page(
     tx: Transaction,
     kind: NeuronType | None,

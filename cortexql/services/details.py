@@ -9,7 +9,6 @@ from sqlalchemy import func, select
 
 from cortexql.errors import NotFoundError
 from cortexql.models import (
-    ApiKey,
     Artifact,
     Attachment,
     Definition,
@@ -24,7 +23,7 @@ from cortexql.models import (
     UserStatus,
 )
 from cortexql.principal import Permission
-from cortexql.services import neurons, reports
+from cortexql.services import api_keys, neurons, reports
 from cortexql.services.neurons import Configured
 from cortexql.services.rows import by_id
 from cortexql.transaction import Transaction
@@ -167,8 +166,7 @@ async def of_users(tx: Transaction, users: Iterable[User]) -> list[WholeUser]:
     """Return users with what they are shown with."""
     rows = list(users)
     organizations = await by_id(tx, Organization, [user.organization_id for user in rows])
-    query = select(ApiKey.user_id).where(ApiKey.user_id.in_([user.id for user in rows]))
-    with_key = set((await tx.session.scalars(query)).all())
+    with_key = await api_keys.which_have_one(tx, [user.id for user in rows])
     return [WholeUser(user, organizations[user.organization_id].name, user.id in with_key) for user in rows]
 
 

@@ -19,7 +19,7 @@ from cortexql import migrate
 from cortexql.models import Definition, HealthCheck, ImagePolicy, Neuron
 from cortexql.secrets import SecretLostError
 from cortexql.services import containers, definitions, doctor_outside, rotation, workers
-from cortexql.services.health import Component, Status
+from cortexql.services.health import Component, Status, worst
 from cortexql.services.patient import DOCTOR, Fault, Patient, has_engine, with_engine
 from cortexql.settings import Settings
 from cortexql.transaction import Transactions
@@ -70,10 +70,8 @@ async def _look(name: str, kind: str, check: _Check, patient: Patient) -> Compon
             faults += [fault async for fault in check(patient)]
     except Exception as error:  # noqa: BLE001 the patient must not die of the examination
         faults.append(Fault(f"{name} could not be looked at: {type(error).__name__}"))
-    order = list(Status)
-    status = max((fault.status for fault in faults), key=order.index, default=Status.GREEN)
     message = "; ".join(fault.message for fault in faults) or None
-    return Component(name, kind, status, message, datetime.now(UTC))
+    return Component(name, kind, worst(fault.status for fault in faults), message, datetime.now(UTC))
 
 
 async def _database(patient: Patient) -> AsyncIterator[Fault]:

@@ -20,7 +20,8 @@ from cortexql.principal import Permission, Principal, system
 from cortexql.services import jobs
 from cortexql.services import log as event_log
 from cortexql.services.ledger import ENDED
-from cortexql.transaction import Transaction, Transactions
+from cortexql.services.rows import by_id
+from cortexql.transaction import Transactions
 
 logger = get_logger(__name__)
 _READER = system("feed")
@@ -229,7 +230,7 @@ class Feed:
     async def _read(self, organization_id: int, seq: int) -> list[Happening]:
         async with self._transactions(_READER) as tx:
             events = await event_log.read_after(tx, organization_id, seq)
-            of = await _jobs(tx, events)
+            of = await by_id(tx, Job, [event.job_id for event in events])
         return [Happening(event, of[event.job_id]) for event in events]
 
 
@@ -238,10 +239,3 @@ def _watched_by(principal: Principal) -> int:
     if principal.organization_id is None:
         raise RuntimeError("the system watches nothing")
     return principal.organization_id
-
-
-async def _jobs(tx: Transaction, events: Sequence[JobEvent]) -> dict[int, Job]:
-    ids = {event.job_id for event in events}
-    if not ids:
-        return {}
-    return {job.id: job for job in (await tx.session.scalars(select(Job).where(Job.id.in_(ids)))).all()}

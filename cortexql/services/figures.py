@@ -23,19 +23,18 @@ async def read(tx: Transaction, ping_redis: Callable[[], Awaitable[bool]]) -> li
 
 
 async def _queue(tx: Transaction) -> list[GaugeMetricFamily]:
-    waiting = ledger.status_in({JobStatus.WAITING})
-    query = select(Job.held, func.count(Job.id), func.extract("epoch", func.now() - func.min(Job.created_at)))
-    found = {
-        held: row for held, *row in (await tx.session.execute(query.where(waiting).group_by(Job.held))).all()
-    }
-    running = select(func.count(Job.id)).where(ledger.status_in({JobStatus.IN_PROGRESS}))
-    count, oldest = found.get(False, (0, 0))
+    waiting = await health.waiting(tx)
+    query = select(func.count(Job.id), func.now()).where(ledger.status_in({JobStatus.IN_PROGRESS}))
+    running, now = (await tx.session.execute(query)).one()
+    waits = now - waiting.oldest if waiting.oldest else timedelta(0)
     jobs = GaugeMetricFamily("cortexql_jobs", "Jobs that have not ended.", labels=["state"])
-    jobs.add_metric(["waiting"], count)
-    jobs.add_metric(["held_for_quota"], found.get(True, (0, 0))[0])
-    jobs.add_metric(["in_progress"], (await tx.session.scalars(running)).one())
+    jobs.add_metric(["waiting"], waiting.count)
+    jobs.add_metric(["held_for_quota"], waiting.held)
+    jobs.add_metric(["in_progress"], running)
     age = GaugeMetricFamily(
-        "cortexql_oldest_waiting_job_seconds", "How long the oldest job waits for a worker.", float(oldest)
+        "cortexql_oldest_waiting_job_seconds",
+        "How long the oldest job waits for a worker.",
+        waits.total_seconds(),
     )
     ended = GaugeMetricFamily(
         "cortexql_jobs_ended_recently", "Jobs that ended within the last five minutes.", labels=["status"]
@@ -60,14 +59,14 @@ async def _workers(tx: Transaction) -> list[GaugeMetricFamily]:
 
 async def _parts(tx: Transaction, ping_redis: Callable[[], Awaitable[bool]]) -> list[GaugeMetricFamily]:
     order = list(health.Status)
-    worst: dict[str, int] = {}
+    statuses: dict[str, list[health.Status]] = {}
     for part in await health.check(tx, ping_redis):
-        worst[part.kind] = max(worst.get(part.kind, 0), order.index(part.status))
+        statuses.setdefault(part.kind, []).append(part.status)
     parts = GaugeMetricFamily(
         "cortexql_health", "The worst of a kind of parts: 0 green, 1 orange, 2 red.", labels=["kind"]
     )
-    for kind, status in sorted(worst.items()):
-        parts.add_metric([kind], status)
+    for kind, of_kind in sorted(statuses.items()):
+        parts.add_metric([kind], order.index(health.worst(of_kind)))
     servers = GaugeMetricFamily(
         "cortexql_watched_servers",
         "Other servers that are watched, by what the last look found.",

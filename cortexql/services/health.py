@@ -1,7 +1,7 @@
 """Health: the parts that the instance depends on, each looked at now."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -9,8 +9,9 @@ from enum import StrEnum
 from sqlalchemy import func, select
 
 from cortexql.models import Definition, HealthCheck, Job, JobStatus, WatchedServer
+from cortexql.principal import system
 from cortexql.services import ledger, workers
-from cortexql.transaction import Transaction
+from cortexql.transaction import Transaction, Transactions
 
 _PING_SECONDS = 2
 _RECENT = timedelta(minutes=15)
@@ -35,6 +36,15 @@ class Component:
     checked_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The jobs that wait for a worker, since when the oldest does, and those that a quota holds back."""
+
+    count: int
+    oldest: datetime | None
+    held: int
+
+
 async def check(tx: Transaction, ping_redis: Callable[[], Awaitable[bool]]) -> list[Component]:
     """Look at every part; the database answers, or there is nobody to ask."""
     now = datetime.now(UTC)
@@ -48,6 +58,37 @@ async def check(tx: Transaction, ping_redis: Callable[[], Awaitable[bool]]) -> l
     parts += await _workers(tx, now)
     parts += await _servers(tx, now)
     return parts + await _examined(tx, {part.name for part in parts})
+
+
+async def waiting(tx: Transaction) -> Waiting:
+    """Count what waits."""
+    query = select(Job.held, func.count(Job.id), func.min(Job.created_at)).group_by(Job.held)
+    query = query.where(ledger.status_in({JobStatus.WAITING}))
+    found = {held: (count, oldest) for held, count, oldest in (await tx.session.execute(query)).all()}
+    count, oldest = found.get(False, (0, None))
+    return Waiting(count, oldest, found.get(True, (0, None))[0])
+
+
+async def readiness(transactions: Transactions, ping_redis: Callable[[], Awaitable[bool]]) -> dict[str, str]:
+    """Return what the database and Redis answer: `ok`, or the fault's name."""
+
+    async def ask_database() -> None:
+        async with transactions(system("readiness")) as tx:
+            await tx.session.execute(select(1))
+
+    async def ask_redis() -> None:
+        async with asyncio.timeout(_PING_SECONDS):
+            await ping_redis()
+
+    return {"database": await _answer(ask_database), "redis": await _answer(ask_redis)}
+
+
+async def _answer(ask: Callable[[], Awaitable[None]]) -> str:
+    try:
+        await ask()
+    except Exception as error:  # noqa: BLE001 whatever it is, it is not ready
+        return type(error).__name__
+    return "ok"
 
 
 async def _examined(tx: Transaction, looked_at: set[str]) -> list[Component]:
@@ -69,15 +110,14 @@ async def _examined(tx: Transaction, looked_at: set[str]) -> list[Component]:
     for part in parts:
         kinds.setdefault(part.kind, []).append(part)
     return [
-        Component(kind, kind, worst(of_kind), None, max(part.checked_at for part in of_kind))
+        Component(kind, kind, worst(p.status for p in of_kind), None, max(p.checked_at for p in of_kind))
         for kind, of_kind in kinds.items()
     ]
 
 
-def worst(parts: Sequence[Component]) -> Status:
+def worst(statuses: Iterable[Status]) -> Status:
     """Return the status of the whole."""
-    order = list(Status)
-    return max((part.status for part in parts), key=order.index, default=Status.GREEN)
+    return max(statuses, key=list(Status).index, default=Status.GREEN)
 
 
 async def _redis(ping: Callable[[], Awaitable[bool]], now: datetime) -> Component:
@@ -90,12 +130,10 @@ async def _redis(ping: Callable[[], Awaitable[bool]], now: datetime) -> Componen
 
 
 async def _queue(tx: Transaction, now: datetime) -> Component:
-    query = select(func.count(Job.id), func.min(Job.created_at)).where(
-        ledger.status_in({JobStatus.WAITING}),
-        Job.held.is_(False),
-    )
-    count, oldest = (await tx.session.execute(query)).one()
-    said = f"{count} waiting, the oldest since {oldest:%Y-%m-%d %H:%M:%S} UTC" if count else "nothing waits"
+    queue = await waiting(tx)
+    said = "nothing waits"
+    if queue.oldest is not None:
+        said = f"{queue.count} waiting, the oldest since {queue.oldest:%Y-%m-%d %H:%M:%S} UTC"
     return Component("queue", "queue", Status.GREEN, said, now)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import contains_eager
 from cortexql import duration
 from cortexql.catalog.definition import ParsedItem
 from cortexql.errors import ConflictError, InvalidInputError, NotFoundError
-from cortexql.models import Definition, Neuron, NeuronType, SharedConfig
+from cortexql.models import Definition, Neuron, NeuronType, Organization, SharedConfig
 from cortexql.principal import Permission, Role
 from cortexql.secrets import Cipher
 from cortexql.services import configuration, containers, definitions, grants, organizations, page, text
@@ -190,6 +190,15 @@ async def find(
     return (await tx.session.scalars(query)).one_or_none()
 
 
+async def has_one_like(
+    tx: Transaction, kind: NeuronType, organization: str, name: str, worker_id: str
+) -> bool:
+    """Say whether a visible organization has a neuron of a name, or of Cortex's worker id."""
+    query = select_neurons().where(Organization.name == organization, Neuron.type == kind)
+    same = or_(Neuron.worker_id == worker_id, Neuron.name == name)
+    return (await tx.session.scalars(query.where(same).limit(1))).first() is not None
+
+
 async def find_own(tx: Transaction, kind: NeuronType, name: str) -> Neuron | None:
     """Return a neuron of the caller's organization by name, or None."""
     tx.principal.require(Permission.READ)
@@ -215,10 +224,11 @@ async def list_page(
     return await page.read(tx, query, _BY_NAME, request)
 
 
-async def list_own(tx: Transaction) -> Sequence[Neuron]:
-    """Return all neurons of the caller's organization, by name."""
+async def list_own(tx: Transaction, *kinds: NeuronType) -> Sequence[Neuron]:
+    """Return all neurons of the caller's organization, or those of some kinds, by name."""
     tx.principal.require(Permission.READ)
     own = select_neurons().where(Neuron.organization_id == tx.principal.organization_id)
+    own = own.where(Neuron.type.in_(kinds or NeuronType))
     return (await tx.session.scalars(own.order_by(Neuron.name, Neuron.id))).all()
 
 

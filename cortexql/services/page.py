@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -133,6 +133,18 @@ async def read(tx: Transaction, query: Select[tuple[Row]], keyset: Keyset, reque
     narrowed = query.where(*_bounds(keyset, request)).order_by(*_order(keyset, request))
     rows = (await tx.session.scalars(narrowed.limit(request.size + 1))).all()
     return _page(rows, source, keyset, request)
+
+
+async def everything(list_page: Callable[[PageRequest], Awaitable[Page[Row]]]) -> list[Row]:
+    """Return all rows of a list, page by page."""
+    rows: list[Row] = []
+    after: str | None = None
+    while True:
+        found = await list_page(PageRequest(first=MAX_SIZE, after=after))
+        rows += found.rows
+        if not found.has_next:
+            return rows
+        after = found.last_cursor
 
 
 async def read_each(

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from functools import cache
 from typing import Literal
 
 from argon2 import PasswordHasher
@@ -16,8 +17,6 @@ MAX_CHARACTERS = 1024
 # What zxcvbn takes; its effort grows faster than the length.
 _MAX_RATED = 72
 _hasher = PasswordHasher()
-# Hashing a wrong guess for nobody takes as long as for somebody.
-_NOBODY = _hasher.hash(secrets.token_hex())
 
 
 class Turn(asyncio.Semaphore):
@@ -81,10 +80,18 @@ def _to_hash(password: str, about: tuple[str, ...]) -> str:
     return _hasher.hash(check(password, *about))
 
 
+@cache
+def _of_nobody() -> str:
+    """Return what no password matches: a wrong guess for nobody takes as long as for somebody."""
+    return _hasher.hash(secrets.token_hex())
+
+
 def _matches(stored: str | None, password: str) -> bool:
+    # Made for the first guess of all, whomever it is for.
+    nobody = _of_nobody()
     try:
         # The work is done for what cannot be right too: an empty password must not be told by time either.
-        _hasher.verify(stored or _NOBODY, password[:MAX_CHARACTERS])
+        _hasher.verify(stored or nobody, password[:MAX_CHARACTERS])
     except (VerificationError, InvalidHashError, UnicodeEncodeError):
         return False
     return stored is not None and 0 < len(password) <= MAX_CHARACTERS

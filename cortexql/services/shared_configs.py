@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from cortexql.catalog.definition import ParsedItem
 from cortexql.errors import NotFoundError
-from cortexql.models import Definition, NeuronType, SharedConfig
+from cortexql.models import Definition, NeuronType, Organization, SharedConfig
 from cortexql.principal import Permission
 from cortexql.secrets import Cipher
 from cortexql.services import configuration, neurons, organizations
@@ -71,6 +71,13 @@ async def update(
     await tx.flush()
     shown = {item.name: None if item.secret else row.configuration.get(item.name) for item in found}
     return row, shown
+
+
+async def find(tx: Transaction, base_config: str, organization: str) -> SharedConfig | None:
+    """Return what a visible organization has set of a baseConfig, or None."""
+    query = select(SharedConfig).join(Organization, Organization.id == SharedConfig.organization_id)
+    query = query.where(Organization.name == organization, SharedConfig.base_config == base_config)
+    return (await tx.session.scalars(query)).one_or_none()
 
 
 async def items(tx: Transaction, base_config: str) -> Sequence[ParsedItem]:

@@ -1,8 +1,12 @@
 """Checks of strings and JSON that people and clients give, shared by all use cases that store some."""
 
 import json
+from datetime import datetime
 
+from cortexql import moment
 from cortexql.errors import InvalidInputError
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def check(value: str, field: str, *, longest: int, empty: bool = False) -> str:
@@ -41,6 +45,23 @@ def is_storable(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return "\0" not in value
+
+
+def no_formula(value: str) -> str:
+    """Return a cell of CSV that no spreadsheet takes for a formula and runs."""
+    return f"'{value}" if value.startswith(_FORMULAS) else value
+
+
+def to_time(value: str | None, field: str) -> datetime | None:
+    """Return a time that may be given.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    try:
+        return moment.parse(value) if value else None
+    except ValueError as error:
+        raise InvalidInputError(f"{field} is an RFC 3339 time", field=(field,)) from error
 
 
 def to_id(text: str) -> int | None:

@@ -116,6 +116,13 @@ async def set_password(tx: Transaction, login: str, password_hash: str) -> User:
     return user
 
 
+async def find_with_organization(tx: Transaction, login: str) -> tuple[User, str] | None:
+    """Return a visible user by login, with the organization's name, or None."""
+    query = select(User, Organization.name).join(Organization, Organization.id == User.organization_id)
+    row = (await tx.session.execute(query.where(User.login == to_login(login)))).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
 async def end_sessions(tx: Transaction, user: User) -> None:
     """End all sessions of a user."""
     await tx.session.execute(delete(Session).where(Session.user_id == user.id))

@@ -182,7 +182,7 @@ async def test_a_preview_asks_the_directory_for_the_groups(
 ) -> None:
     async def preview(login: str, **changed: Any) -> str:
         resources = ldap(**changed)
-        identity = await look_up(resources, login)
+        identity = await look_up(resources, login, None)
         async with resources.transactions(world.superadmin) as tx:
             return (await identities.preview(tx, identity, resources.settings)).reason
 

@@ -33,7 +33,7 @@ def test_a_restored_instance_goes_on(tmp_path: Path) -> None:
         job = _submit_file(analyst)
         analyst.wait_for_ends([job["id"]])
         # Eight run at once: some are running, and some wait.
-        ids = analyst.submit_echoes(28, sleep=2)
+        ids = analyst.submit_echoes(24, sleep=10)
         said = _run("backup", tmp_path, "--data-dir", str(tmp_path / "data"))
         assert "checksums verified" in said
         assert analyst.count(ids, "SUCCESS") < len(ids)
@@ -54,7 +54,7 @@ def test_a_restored_instance_goes_on(tmp_path: Path) -> None:
         assert file.content == _FILE
         login = {"user": "bob@soc", "password": "a long passphrase of bob"}
         assert httpx.post(f"{second.url}/api/login", json=login).status_code == 200
-        assert {each["status"] for each in analyst.wait_for_ends(ids)} == {"SUCCESS"}
+        assert {each["status"] for each in analyst.wait_for_ends(ids, 90)} == {"SUCCESS"}
         (new,) = analyst.wait_for_ends(analyst.submit_echoes(1))
         assert new["id"] not in {*ids, job["id"]}
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import event, text
+from sqlalchemy import event, select, text
 
-from cortexql.models import CatalogRefresh
+from cortexql.models import CatalogRefresh, HealthCheck
 from cortexql.principal import Principal, Role
 from cortexql.resources import Resources
 from cortexql.secrets import Cipher
@@ -84,6 +84,9 @@ async def test_workers_that_record_at_once_do_not_hinder_each_other(patient: Pat
     parts = await doctor.examine(patient)
     await execute(patient, "DELETE FROM health_check")
     await asyncio.gather(*[doctor.record(patient.transactions, each) for each in (parts, parts[::-1]) * 4])
+    async with patient.transactions(TEST) as tx:
+        kept = (await tx.session.scalars(select(HealthCheck))).all()
+    assert sorted(row.name for row in kept) == sorted(part.name for part in parts)
 
 
 async def test_hosts_and_faults_are_for_superadmins(patient: Patient, world: World) -> None:

@@ -133,6 +133,8 @@ async def test_waiter_for_an_end_under_whom_events_were_dropped_looks_again(
         async with resources.transactions(system("retention")) as tx:
             await tx.session.execute(delete(JobEvent).where(JobEvent.job_id == job_id))  # type: ignore[arg-type]
         await asyncio.wait_for(ending.wait(), 10)
+    async with resources.transactions(principal) as tx:
+        assert (await jobs.get(tx, job_id)).status is JobStatus.CANCELLED
 
 
 async def test_another_organizations_events_are_not_followed(resources: Resources, world: World) -> None:

@@ -12,7 +12,6 @@ from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import Neuron, NeuronType
 from cortexql.principal import Permission
 from cortexql.services import neurons, submission
-from cortexql.services.page import MAX_SIZE, PageRequest
 from cortexql.services.submission import FILE, JobRequest, ObservableRequest, Submission
 from cortexql.transaction import Transaction
 
@@ -75,7 +74,7 @@ async def preview(visit: Visit) -> Response:
     """Show what each pasted line is taken for; every guess can be changed."""
     visit.principal.require(Permission.JOB_SUBMIT)
     async with visit.open() as tx:
-        analyzers = await _analyzers(tx)
+        analyzers = await neurons.list_own(tx, NeuronType.ANALYZER)
     return visit.page("analyses/_preview.html", form=_shown(visit, _lines(visit), analyzers), is_preview=True)
 
 
@@ -108,7 +107,7 @@ async def _submit(visit: Visit) -> _Result:
     chosen = {to_int(value, "analyzer") for value in visit.all_given("analyzer")}
     result = _Result()
     async with visit.open() as tx:
-        enabled = await _analyzers(tx)
+        enabled = await neurons.list_own(tx, NeuronType.ANALYZER)
         for data_type in dict.fromkeys(observable.data_type for observable in observables):
             group = [observable for observable in observables if observable.data_type == data_type]
             takers = [n.id for n in enabled if _takes(n, data_type) and (not chosen or n.id in chosen)]
@@ -198,23 +197,11 @@ def _shown(visit: Visit, lines: list[tuple[str, str]], analyzers: Sequence[Neuro
     )
 
 
-async def _analyzers(tx: Transaction) -> list[Neuron]:
-    """Return every enabled analyzer, by name."""
-    found: list[Neuron] = []
-    after: str | None = None
-    while True:
-        page = await neurons.list_page(tx, NeuronType.ANALYZER, PageRequest(first=MAX_SIZE, after=after))
-        found += page.rows
-        if not page.has_next:
-            return found
-        after = page.last_cursor
-
-
 async def _form(
     visit: Visit, *, result: _Result | None = None, error: str = "", status: int = 200
 ) -> Response:
     async with visit.open() as tx:
-        analyzers = await _analyzers(tx)
+        analyzers = await neurons.list_own(tx, NeuronType.ANALYZER)
     return visit.page(
         "analyses/new.html",
         status=status,

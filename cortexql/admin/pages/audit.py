@@ -1,9 +1,8 @@
 """The audit log: who changed what, and who came in."""
 
-from datetime import UTC, datetime, time
-
 from starlette.responses import Response
 
+from cortexql import moment
 from cortexql.admin.visit import Visit
 from cortexql.errors import InvalidInputError
 from cortexql.models import AuditAction
@@ -30,14 +29,13 @@ async def list_entries(visit: Visit) -> Response:
 
 def _to_filter(filters: dict[str, str]) -> AuditFilter:
     try:
-        since = datetime.fromisoformat(filters["since"]).date() if "since" in filters else None
         return AuditFilter(
             organization=filters.get("organization"),
             actor=filters.get("actor"),
             action=AuditAction(filters["action"]) if "action" in filters else None,
             subject_type=filters.get("subject_type"),
             subject=filters.get("subject"),
-            since=datetime.combine(since, time(), UTC) if since else None,
+            since=moment.day(filters["since"]) if "since" in filters else None,
         )
     except ValueError as error:
         raise InvalidInputError(f"there is no such filter: {error}") from error

@@ -11,10 +11,8 @@ from starlette.responses import Response, StreamingResponse
 from cortexql.admin.pages import job_filters
 from cortexql.admin.pages.job_rows import JobRow, read_rows
 from cortexql.admin.visit import Visit
-from cortexql.services import jobs
+from cortexql.services import jobs, text
 from cortexql.services.page import MAX_SIZE, PageRequest
-
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 async def to_csv(visit: Visit) -> Response:
@@ -92,4 +90,4 @@ def _cell(value: Any) -> Any:
         value = " ".join(f"{t['namespace']}:{t['predicate']}={t['value']}" for t in value)
     elif hasattr(value, "isoformat"):
         value = value.isoformat()
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
+    return text.no_formula(value) if isinstance(value, str) else value

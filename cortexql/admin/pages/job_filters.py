@@ -1,7 +1,8 @@
 """Which jobs a list shows, and in which order, as its address says it."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 
+from cortexql import moment
 from cortexql.admin.visit import Visit, to_int
 from cortexql.errors import InvalidInputError
 from cortexql.models import JobStatus, Level, NeuronType
@@ -43,8 +44,8 @@ def to_filter(filters: dict[str, str]) -> JobFilter:
             levels=[Level(filters["level"])] if "level" in filters else None,
             label=filters.get("label"),
             created_by=filters.get("created_by"),
-            created_after=_midnight(filters["since"]) if "since" in filters else None,
-            created_before=_midnight(filters["until"]) + timedelta(days=1) if "until" in filters else None,
+            created_after=moment.day(filters["since"]) if "since" in filters else None,
+            created_before=moment.day(filters["until"]) + timedelta(days=1) if "until" in filters else None,
         )
     except ValueError as error:
         raise InvalidInputError(f"there is no such filter: {error}") from error
@@ -53,7 +54,3 @@ def to_filter(filters: dict[str, str]) -> JobFilter:
 def to_order(filters: dict[str, str]) -> JobOrder:
     """Return the order; an unknown one is the usual one."""
     return ORDERS.get(filters.get("sort", ""), ORDERS[""])[1]
-
-
-def _midnight(day: str) -> datetime:
-    return datetime.combine(datetime.fromisoformat(day).date(), time(), UTC)

@@ -7,7 +7,6 @@ from cortexql.auth.providers import look_up
 from cortexql.principal import Permission
 from cortexql.services import identities
 from cortexql.services.credentials import ProviderUnavailableError
-from cortexql.services.identities import Identity
 
 
 async def show(visit: Visit) -> Response:
@@ -32,10 +31,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def _preview(visit: Visit, login: str, groups: str | None) -> identities.Decision:
-    if groups is None:
-        identity = await look_up(visit.resources, login)
-    else:
-        names = frozenset(line.strip() for line in groups.splitlines() if line.strip())
-        identity = Identity("preview", login, groups=names)
+    names = None if groups is None else [line.strip() for line in groups.splitlines() if line.strip()]
+    identity = await look_up(visit.resources, login, names)
     async with visit.open() as tx:
         return await identities.preview(tx, identity, visit.resources.settings)
