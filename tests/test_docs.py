@@ -60,6 +60,7 @@ def test_every_command_is_told_with_its_options_and_defaults() -> None:
 
 
 def commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    command = getattr(command, "real", command)
     if hasattr(command, "commands"):
         for name, inner in command.commands.items():
             yield from commands(inner, (*path, name))

@@ -1,35 +1,24 @@
-"""The `cortexql` command."""
+"""The `cortexql` command. Each of its commands is imported when it is given: help and usage are told at once."""
 
 import sys
 
-import sqlalchemy.exc
 import typer
-from asyncpg import PostgresError
-from redis.exceptions import RedisError
 from typer.exceptions import TyperException
 
-from cortexql.cli import administration, analyze, backup, build, demo, doctor, importing, servers
-from cortexql.cli.running import CommandError
-from cortexql.embedded import EmbeddedError
-from cortexql.errors import CortexError
-from cortexql.resources import ConfigurationError
+from cortexql.cli.later import LaterGroup
 
-_NO_SUCH_TABLE = "42P01"
 app = typer.Typer(
     name="cortexql",
-    help="Observable analysis and active response over GraphQL.",
+    cls=LaterGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-servers.register(app)
-demo.register(app)
-analyze.register(app)
-administration.register(app)
-doctor.register(app)
-importing.register(app)
-build.register(app)
-backup.register(app)
+
+
+@app.callback()
+def cortexql() -> None:
+    """Observable analysis and active response over GraphQL."""
 
 
 def main() -> None:
@@ -46,23 +35,13 @@ def _run() -> int:
         return _fail_usage(error)
     except (typer.Abort, KeyboardInterrupt):
         return 130
-    except (CommandError, CortexError, EmbeddedError, ConfigurationError) as error:
-        return _fail(str(error), 1)
-    except (sqlalchemy.exc.DBAPIError, PostgresError) as error:
-        return _fail(_of_database(error), 1)
-    except RedisError as error:
-        return _fail(f"Redis does not answer: {error}", 1)
-    except OSError as error:
-        return _fail(f"{type(error).__name__}: {error}", 1)
+    except Exception as error:
+        from cortexql.cli import failures
 
-
-def _of_database(error: sqlalchemy.exc.DBAPIError | PostgresError) -> str:
-    """Return what the database said, without the statement, and what to do where that is plain."""
-    said = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
-    if getattr(said, "sqlstate", None) == _NO_SUCH_TABLE:
-        return "the database is not of this version: run `cortexql migrate`"
-    # SQLAlchemy's own text begins with the driver's class.
-    return f"the database refuses: {str(said).removeprefix(f'{type(said)}: ')}"
+        message = failures.explain(error)
+        if message is None:
+            raise
+        return _fail(message, 1)
 
 
 def _fail_usage(error: TyperException) -> int:

@@ -11,8 +11,7 @@ from rich.table import Table
 
 from cortexql.auth.providers import look_up
 from cortexql.catalog.definition import ParsedItem, coerce
-from cortexql.cli.running import CommandError, with_resources
-from cortexql.cli.servers import DataDir
+from cortexql.cli.running import CommandError, DataDir, with_resources
 from cortexql.models import OrganizationStatus, UserStatus
 from cortexql.principal import Role, system
 from cortexql.resources import Resources

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from cortexql import embedded
-from cortexql.cli.running import CommandError, found_servers, has_database, read_settings, run
-from cortexql.cli.servers import DataDir
+from cortexql.cli.running import CommandError, DataDir, found_servers, has_database, read_settings, run
 from cortexql.services import backup
 from cortexql.settings import Settings
 

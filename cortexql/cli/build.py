@@ -18,8 +18,7 @@ from cortexql.builder.engine import Engine
 from cortexql.builder.recipes import Naming
 from cortexql.builder.turn import Builder, Result, State
 from cortexql.catalog.definition import IMAGE_REFERENCE
-from cortexql.cli.running import CommandError, has_database, read_settings, with_resources
-from cortexql.cli.servers import DataDir
+from cortexql.cli.running import CommandError, DataDir, has_database, read_settings, with_resources
 from cortexql.principal import system
 from cortexql.resources import Resources
 from cortexql.runner.docker_engine import connect

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from cortexql.cli import display, following
 from cortexql.cli.client import Question, Target
-from cortexql.cli.running import CommandError, read_settings, run
+from cortexql.cli.running import CommandError, DataDir, read_settings, run
 from cortexql.cli.samples import write_samples
-from cortexql.cli.servers import DataDir, Instance, announce, instance, until_stopped
+from cortexql.cli.servers import Instance, announce, instance, until_stopped
 from cortexql.models import NeuronType
 from cortexql.principal import Role, system
 from cortexql.resources import Resources, open_resources

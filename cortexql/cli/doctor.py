@@ -7,8 +7,7 @@ import typer
 from arq.connections import ArqRedis
 from redis.asyncio import Redis
 
-from cortexql.cli.running import CommandError, found_servers, read_settings, run
-from cortexql.cli.servers import DataDir
+from cortexql.cli.running import CommandError, DataDir, found_servers, read_settings, run
 from cortexql.events import Bus
 from cortexql.queue import Queue
 from cortexql.secrets import Cipher

@@ -12,8 +12,7 @@ import typer
 from rich.console import Console
 
 from cortexql.cli import display
-from cortexql.cli.running import CommandError, with_resources
-from cortexql.cli.servers import DataDir
+from cortexql.cli.running import CommandError, DataDir, with_resources
 from cortexql.importing import client, dump, dump_jobs, jobs, plan
 from cortexql.importing.apply import IMPORT, Typed, apply
 from cortexql.importing.keys import KeyFile, KeyFileError

@@ -4,8 +4,9 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import typer
 from pydantic import ValidationError
 
 from cortexql import log
@@ -13,6 +14,7 @@ from cortexql.resources import Resources, open_resources
 from cortexql.settings import Settings
 
 Result = TypeVar("Result")
+DataDir = Annotated[Path | None, typer.Option(help="Folder of the embedded servers and keys.")]
 
 
 class CommandError(Exception):

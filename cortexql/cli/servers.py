@@ -1,4 +1,4 @@
-"""`up`, `web`, `worker`, `migrate`, `schema`."""
+"""`up` and `web`."""
 
 import asyncio
 import contextlib
@@ -15,10 +15,10 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 
-from cortexql import embedded, migrate, unprivileged, worker
+from cortexql import embedded, migrate, unprivileged
 from cortexql.app import create_app
 from cortexql.cli import tls
-from cortexql.cli.running import CommandError, found_servers, pass_over_loaded, read_settings, run
+from cortexql.cli.running import CommandError, DataDir, found_servers, pass_over_loaded, read_settings, run
 from cortexql.log import get_logger
 from cortexql.principal import system
 from cortexql.resources import open_resources
@@ -28,9 +28,7 @@ from cortexql.settings import Settings
 log = get_logger(__name__)
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)]
-DataDir = Annotated[Path | None, typer.Option(help="Folder of the embedded servers and keys.")]
 Workers = Annotated[int, typer.Option(help="Worker processes.", min=1, max=256)]
-Concurrency = Annotated[int, typer.Option(help="Jobs that one worker runs at once.", min=1, max=256)]
 _RESPAWN_SECONDS = 1.0
 
 
@@ -47,9 +45,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(up)
     app.command()(web)
-    app.command(name="worker")(run_worker)
-    app.command(name="migrate")(migrate_database)
-    app.command()(schema)
 
 
 def up(host: Host = "127.0.0.1", port: Port = 9001, data_dir: DataDir = None, workers: Workers = 2) -> None:
@@ -78,29 +73,6 @@ def web(
             await until_stopped()
 
     run(main())
-
-
-def run_worker(concurrency: Concurrency = 4) -> None:
-    """Run one worker process until it is stopped."""
-    pass_over_loaded()
-    run(worker.run(found_servers(read_settings()), concurrency))
-
-
-def migrate_database(data_dir: DataDir = None) -> None:
-    """Bring the database to the newest schema."""
-
-    async def main() -> None:
-        async with open_resources(found_servers(read_settings(data_dir=data_dir))) as resources:
-            await migrate.upgrade(resources.engine)
-
-    run(main())
-
-
-def schema() -> None:
-    """Print the GraphQL schema."""
-    from cortexql.resolvers.root import schema as built
-
-    print(built.as_str())
 
 
 @asynccontextmanager
