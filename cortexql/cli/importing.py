@@ -13,6 +13,7 @@ from rich.console import Console
 
 from cortexql.cli import display
 from cortexql.cli.running import CommandError, DataDir, with_resources
+from cortexql.cli.shadowing import import_shadow
 from cortexql.importing import client, dump, dump_jobs, jobs, plan
 from cortexql.importing.apply import IMPORT, Typed, apply
 from cortexql.importing.keys import KeyFile, KeyFileError
@@ -29,6 +30,7 @@ import_app = typer.Typer(help="Coming from another system.", no_args_is_help=Tru
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    import_app.command("shadow")(import_shadow)
     app.add_typer(import_app, name="import")
 
 

@@ -14,6 +14,7 @@ import httpx
 from cortexql.importing.source import (
     AbsentError,
     Organization,
+    RefusedError,
     SharedConfig,
     Snapshot,
     SourceError,
@@ -36,8 +37,10 @@ _MEANINGS = {
     401: "it does not know this key, or its user or organization is locked",
     403: "the key's user may not read this",
     404: "there is no such thing: is this the address of a Cortex?",
+    429: "its rate limit is used up",
     _NO_SCHEMA: "its database waits for its migration",
 }
+_KINDS: dict[int, type[SourceError]] = {400: RefusedError, 404: AbsentError, 429: RefusedError}
 
 
 class Server:
@@ -59,10 +62,10 @@ class Server:
         return read_entity(User, await self.get("user/current"), f"{self._url}/api/user/current")
 
     async def find_page(
-        self, path: str, span: range, query: Mapping[str, Any]
+        self, path: str, span: range, query: Mapping[str, Any], *, newest: bool = False
     ) -> tuple[list[dict[str, Any]], int | None]:
         """Return some of what a search finds, oldest first, and how much it says to find. Raises SourceError."""
-        asked = f"{path}?range={span.start}-{span.stop}&sort=%2BcreatedAt"
+        asked = f"{path}?range={span.start}-{span.stop}&sort={'-' if newest else '%2B'}createdAt"
         found, total = await self._ask("POST", asked, {"query": query})
         if not isinstance(found, list) or not all(isinstance(row, dict) and "id" in row for row in found):
             raise SourceError(f"{self._url}/api/{path} answered no list of entities")
@@ -89,6 +92,28 @@ class Server:
             if not new or (whole and len(found) < _PAGE):
                 return list(rows.values())
 
+    async def run(self, worker_id: str, body: Mapping[str, Any], file: tuple[Path, Any] | None = None) -> str:
+        """Run an analyzer anew, and return the job's id. Raises SourceError, RefusedError."""
+        path = f"analyzer/{quote(worker_id, safe='')}/run?force=1"
+        if file is None:
+            job, _ = await self._ask("POST", path, body)
+        else:
+            place, shown = file
+            with place.open("rb") as content:
+                parts = {"data": (shown.name, content, shown.content_type)}
+                job, _ = await self._ask("POST", path, files=parts, data={"_json": json.dumps(body)})
+        if not isinstance(job, dict) or not isinstance(job.get("id"), str):
+            raise SourceError(f"{self._url}/api/{path.partition('?')[0]} answered no job")
+        return job["id"]
+
+    async def wait(self, job_id: str) -> dict[str, Any]:
+        """Wait some seconds for a job to end, and return it as it is by then. Raises SourceError."""
+        path = f"job/{quote(job_id, safe='')}/waitreport?atMost=10%20seconds"
+        job = await self.get(path)
+        if not isinstance(job, dict):
+            raise SourceError(f"{self._url}/api/{path.partition('?')[0]} answered no job")
+        return job
+
     async def download(self, sha256: str, target: Path, max_bytes: int) -> bool:
         """Write a file's content; False where it is not there, is larger, or is another file's.
 
@@ -109,12 +134,14 @@ class Server:
         return digest.hexdigest() == sha256
 
     @asynccontextmanager
-    async def _stream(self, method: str, url: str, body: Any = None) -> AsyncIterator[httpx.Response]:
+    async def _stream(
+        self, method: str, url: str, body: Any = None, **sent: Any
+    ) -> AsyncIterator[httpx.Response]:
         place = url.partition("?")[0]
         try:
             async with (
                 asyncio.timeout(_TOTAL_SECONDS),
-                self._client.stream(method, url, json=body, headers=self._headers) as response,
+                self._client.stream(method, url, json=body, headers=self._headers, **sent) as response,
             ):
                 yield response
         except TimeoutError as error:
@@ -124,13 +151,13 @@ class Server:
         except httpx.HTTPError as error:
             raise SourceError(f"{place} does not answer: {type(error).__name__} {error}".strip()) from error
 
-    async def _ask(self, method: str, path: str, body: Any = None) -> tuple[Any, int | None]:
+    async def _ask(self, method: str, path: str, body: Any = None, **sent: Any) -> tuple[Any, int | None]:
         place = f"{self._url}/api/{path.partition('?')[0]}"
-        async with self._stream(method, f"{self._url}/api/{path}", body) as response:
+        async with self._stream(method, f"{self._url}/api/{path}", body, **sent) as response:
             content = await _read(response, place)
         if not response.is_success:
             meaning = _MEANINGS.get(response.status_code, "which is no answer to go on with")
-            kind = AbsentError if response.status_code == httpx.codes.NOT_FOUND else SourceError
+            kind = _KINDS.get(response.status_code, SourceError)
             raise kind(f"{place} answered {response.status_code}: {meaning}")
         try:
             answer = json.loads(content)

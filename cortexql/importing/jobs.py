@@ -135,7 +135,7 @@ async def _bring_one(
 ) -> None:
     limit = run.settings.max_upload_bytes
     try:
-        job = _job(raw)
+        job = read_job(raw)
         if job.status not in ("Success", "Failure"):
             return
         with tempfile.TemporaryDirectory(prefix="cortexql-import-") as name:
@@ -149,7 +149,8 @@ async def _bring_one(
     counts.newer += not done
 
 
-def _job(raw: dict[str, Any]) -> CortexJob:
+def read_job(raw: dict[str, Any]) -> CortexJob:
+    """Return a job. Raises BrokenError: it is none."""
     try:
         return read_entity(CortexJob, raw, f"job {raw['id']}")
     except SourceError as error:

@@ -16,6 +16,10 @@ class AbsentError(SourceError):
     """The Cortex answers that it has no such thing."""
 
 
+class RefusedError(SourceError):
+    """The Cortex does not do this one thing: its rate limit, or what it was given."""
+
+
 class BrokenError(SourceError):
     """One thing of it cannot be read; the others can."""
 

@@ -67,7 +67,6 @@ PAGES = {
         "/admin/observables": 200,
         "/admin/observables/send": 403,
         "/admin/servers": 200,
-        "/admin/foot": 200,
         "/admin/audit": 403,
         "/admin/network": 403,
         "/admin/settings": 403,

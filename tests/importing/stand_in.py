@@ -1,6 +1,7 @@
 """A stand-in for Cortex: answers by its REST contract (sections 1.1 to 1.14), on data of the tests' own."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -123,6 +124,9 @@ class StandIn:
         self.data = data
         self.broken: dict[str, Any] = {}
         self.requests: list[str] = []
+        self.limited = False
+        self.outcome: dict[str, Any] | None = {}
+        self.ran: list[dict[str, Any]] = []
 
     @property
     def app(self) -> Starlette:
@@ -146,7 +150,7 @@ class StandIn:
         login = self.data.keys.get(key)
         return next((user for user in self.data.users if user["id"] == login), None)
 
-    async def _route(self, request: Request, path: str, user: dict[str, Any]) -> Response:  # noqa: C901, PLR0911 a route each
+    async def _route(self, request: Request, path: str, user: dict[str, Any]) -> Response:  # noqa: C901, PLR0911, PLR0912 a route each
         data, own, roles = self.data, user["organization"], user["roles"]
         match path.split("/"):
             case ["user", "current"]:
@@ -169,11 +173,31 @@ class StandIn:
                 if job is None:
                     return _error(404, "NotFoundError", f"job {id_} not found")
                 return JSONResponse({**job, "report": data.reports[id_]})
+            case ["analyzer", id_, "run"] if "analyze" in roles:
+                return await self._run(request, id_)
+            case ["job", id_, "waitreport"] if "read" in roles:
+                job = next(each for each in self._jobs(own) if each["id"] == id_)
+                return JSONResponse({**job, "report": data.reports[id_]})
             case ["datastore", sha256] if "read" in roles:
                 return Response(data.files.get(sha256, b""))
             case ["analyzerconfig" | "responderconfig" as kind] if "orgadmin" in roles:
                 return JSONResponse(data.configs.get((own, kind.removesuffix("config")), []))
         return _error(403, "AuthorizationError", "Insufficient rights to perform this action")
+
+    async def _run(self, request: Request, worker_id: str) -> Response:
+        """Run as Cortex does: the job is answered at once; what it says is what `outcome` makes of it."""
+        if self.limited:
+            return _error(429, "RateLimitExceeded", "Rate limit of 1 per Day reached for the worker")
+        if request.headers["Content-Type"].startswith("multipart/"):
+            async with request.form() as form:
+                given = json.loads(str(form["_json"]))
+                file: Any = form["data"]
+                given["attachment"] = self.data.add_file(await file.read(), file.filename)
+        else:
+            given = await request.json()
+        self.ran.append(given)
+        id_ = self.data.add_job(worker_id, self.outcome, **given)
+        return JSONResponse(next(job for job in self.data.jobs if job["id"] == id_))
 
     def _jobs(self, organization: str) -> list[dict[str, Any]]:
         return [job for job in self.data.jobs if job["organization"] == organization]
@@ -195,6 +219,8 @@ async def _listing(request: Request, rows: Sequence[dict[str, Any]]) -> Response
         rows = [row for row in rows if row[name] >= least]
     if "_field" in query:
         rows = [row for row in rows if row.get(query["_field"]) == query["_value"]]
+    if request.query_params.get("sort") == "-createdAt":
+        rows = sorted(rows, key=lambda row: -row["createdAt"])
     span, total = request.query_params.get("range", "0-10"), str(len(rows))
     first, last = (0, len(rows)) if span == "all" else map(int, span.split("-"))
     return JSONResponse(list(rows[first:last]), headers={"X-Total": total})
