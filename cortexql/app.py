@@ -187,10 +187,7 @@ class RequestMiddleware:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                for name, value in _SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                _secure(MutableHeaders(scope=message), request_id)
             await send(message)
 
         await app(scope, bounded_receive, send_with_headers)
@@ -221,6 +218,17 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:
     log.error("http.unexpected", path=request.url.path, exc_info=error)
+    request_id = structlog.contextvars.get_contextvars().get("request_id", "")
     if request.url.path.startswith("/admin/"):
-        return show_unexpected(request, structlog.contextvars.get_contextvars().get("request_id", ""))
-    return JSONResponse(_error_body("INTERNAL", "internal error"), 500)
+        response = show_unexpected(request, request_id)
+    else:
+        response = JSONResponse(_error_body("INTERNAL", "internal error"), 500)
+    # Starlette answers a fault outside of every middleware.
+    _secure(response.headers, request_id)
+    return response
+
+
+def _secure(headers: MutableHeaders, request_id: str) -> None:
+    headers["X-Request-Id"] = request_id
+    for name, value in _SECURITY_HEADERS.items():
+        headers.setdefault(name, value)
