@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import structlog
@@ -187,7 +188,9 @@ class RequestMiddleware:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _secure(MutableHeaders(scope=message), request_id)
+                headers = MutableHeaders(scope=message)
+                _secure(headers, request_id)
+                _stay_here(headers, HTTPConnection(scope))
             await send(message)
 
         await app(scope, bounded_receive, send_with_headers)
@@ -226,6 +229,14 @@ async def _unexpected_error(request: Request, error: Exception) -> Response:
     # Starlette answers a fault outside of every middleware.
     _secure(response.headers, request_id)
     return response
+
+
+def _stay_here(headers: MutableHeaders, connection: HTTPConnection) -> None:
+    """Make a redirect within this host one without its name: a client could have written that."""
+    target = urlsplit(headers.get("location", ""))
+    if target.netloc and target.netloc == connection.url.netloc:
+        path = "/" + target.path.lstrip("/")
+        headers["location"] = f"{path}?{target.query}" if target.query else path
 
 
 def _secure(headers: MutableHeaders, request_id: str) -> None:

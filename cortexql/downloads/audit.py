@@ -19,7 +19,9 @@ async def export(request: Request) -> Response:
     """Send the entries that the query selects by the names of AuditFilter."""
     resources: Resources = request.app.state.resources
     principal = await permitted_caller(resources, request, Permission.AUDIT_READ)
-    batches = audit.export(resources.transactions, principal, _filter(request))
+    wanted = _filter(request)
+    await audit.check(resources.transactions, principal, wanted)
+    batches = audit.export(resources.transactions, principal, wanted)
     return StreamingResponse(
         _lines(batches),
         media_type="application/jsonl",

@@ -37,6 +37,12 @@ async def list_page(tx: Transaction, wanted: AuditFilter, request: page.PageRequ
     return await page.read(tx, await _select(tx, wanted), _NEWEST_FIRST, request)
 
 
+async def check(transactions: Transactions, principal: Principal, wanted: AuditFilter) -> None:
+    """Raise what refuses an export, before any of it is sent."""
+    async with transactions(principal) as tx:
+        await _select(tx, wanted)
+
+
 async def export(
     transactions: Transactions, principal: Principal, wanted: AuditFilter
 ) -> AsyncIterator[Sequence[Audit]]:

@@ -93,5 +93,6 @@ def login_page(
 
 def own_path(given: str) -> str:
     """Return where to go on: a page of the console, never another site."""
-    is_own = given.startswith("/admin") and "\\" not in given and given.isprintable()
-    return given if is_own and not urlsplit(given).netloc else _HOME
+    path = urlsplit(given).path if given.isprintable() and "\\" not in given else ""
+    is_own = path.startswith("/admin/") and not {"", ".", ".."}.intersection(path.split("/")[2:-1])
+    return given if is_own else _HOME
