@@ -94,5 +94,7 @@ def login_page(
 def own_path(given: str) -> str:
     """Return where to go on: a page of the console, never another site."""
     path = urlsplit(given).path if given.isprintable() and "\\" not in given else ""
-    is_own = path.startswith("/admin/") and not {"", ".", ".."}.intersection(path.split("/")[2:-1])
+    # Both: of an address with a host only the path begins so, of an odd one only the whole.
+    is_own = given.startswith("/admin/") and path.startswith("/admin/")
+    is_own = is_own and not {"", ".", ".."}.intersection(path.split("/")[2:-1])
     return given if is_own else _HOME
