@@ -3,12 +3,13 @@
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from cortexql.models import ServerKind, WatchedServer
 from cortexql.principal import Role
 from cortexql.probes import Metrics
 from cortexql.resources import Resources
 from cortexql.services.execution import Executor
 from tests.conftest import World
-from tests.services.steps import submit_echo
+from tests.services.steps import TEST, submit_echo
 
 
 async def _read(resources: Resources) -> dict[str, float]:
@@ -45,3 +46,21 @@ async def test_they_need_no_credential_and_name_nobody(url: str, resources: Reso
     assert answer.headers["content-type"].startswith("text/plain; version=")
     assert "cortexql_jobs{" in answer.text
     assert not [name for name in ("alpha", "beta", "Echo", Role.ANALYZE.value + "@") if name in answer.text]
+
+
+async def test_watched_servers_are_counted_by_what_was_found_and_not_named(
+    resources: Resources, world: World
+) -> None:
+    async with resources.transactions(TEST) as tx:
+        for name, status in (("one", "green"), ("two", "red"), ("three", None)):
+            row = WatchedServer(name=name, kind=ServerKind.MISP, url="http://192.0.2.1", status=status)
+            tx.session.add(row)
+    found = await _read(resources)
+    told = {
+        name.removeprefix("cortexql_watched_servers "): value
+        for name, value in found.items()
+        if name.startswith("cortexql_watched_servers")
+    }
+    assert told == {"green": 1, "orange": 0, "red": 1}
+    assert found["cortexql_health server"] == 1
+    assert "192.0.2.1" not in (await Metrics(resources).text()).decode()
