@@ -91,6 +91,20 @@ async def of_jobs(
     return found
 
 
+async def progress(tx: Transaction, job_ids: Sequence[int]) -> dict[int, float]:
+    """Return how far each of some jobs has come, in percent, where it has told so."""
+    tx.principal.require(Permission.READ)
+    if not job_ids:
+        return {}
+    query = (
+        select(JobEvent.job_id, JobEvent.percent)
+        .where(JobEvent.job_id.in_(job_ids), JobEvent.percent.is_not(None))
+        .order_by(JobEvent.seq)
+    )
+    # Few of each, since a pull tells every twentieth part: the last one counts.
+    return {job_id: percent for job_id, percent in (await tx.session.execute(query)).all()}
+
+
 def _own(tx: Transaction) -> int:
     if tx.principal.organization_id is None:
         raise RuntimeError("the system has no event log of its own")

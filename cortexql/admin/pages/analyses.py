@@ -11,12 +11,13 @@ from cortexql.admin.visit import Visit, to_int
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import Neuron, NeuronType
 from cortexql.principal import Permission
-from cortexql.services import neurons, submission
+from cortexql.services import log, neurons, submission
 from cortexql.services.submission import FILE, JobRequest, ObservableRequest, Submission
 from cortexql.transaction import Transaction
 
 _MAX_LINES = 1000
 _MAX_NAMED = 200
+_YEAR = 365 * 24 * 3600
 _DEFAULT_LEVEL = "2"
 # What the guess may give, and what an analyst may mean instead.
 _TYPES = (
@@ -85,11 +86,37 @@ async def submit(visit: Visit) -> Response:
         result = await _submit(visit)
     except CortexError as error:
         return await _form(visit, error=error.message, status=error.status)
+    return _keep(visit, await _show_result(visit, result))
+
+
+async def _show_result(visit: Visit, result: _Result) -> Response:
     if result.refused or result.unanswered:
         return await _form(visit, result=result, status=200 if result.job_ids else 422)
     if len(result.job_ids) == 1:
         return visit.to(f"/jobs/{result.job_ids[0]}")
     return visit.to("/jobs", **_those(visit, result))
+
+
+def _keep(visit: Visit, response: Response) -> Response:
+    """Have the browser keep the chosen analyzers for the next form; a taste, and no secret."""
+    if visit.given("keep"):
+        chosen = [value for value in visit.all_given("analyzer") if value.isdecimal()]
+        age = _YEAR if chosen else 0
+        response.set_cookie(
+            _selection(visit), "-".join(chosen), max_age=age, path="/admin", samesite="lax", httponly=True
+        )
+    return response
+
+
+def _selection(visit: Visit) -> str:
+    return f"analyzers-{visit.principal.user_id}"
+
+
+def _chosen(visit: Visit) -> set[str]:
+    """Return the analyzers that the form names, or, in a new one, those that were kept."""
+    if visit.request.method == "POST":
+        return set(visit.all_given("analyzer"))
+    return set(visit.request.cookies.get(_selection(visit), "").split("-"))
 
 
 def _those(visit: Visit, result: _Result) -> dict[str, str]:
@@ -193,7 +220,7 @@ def _shown(visit: Visit, lines: list[tuple[str, str]], analyzers: Sequence[Neuro
         lines,
         _all_types(visit),
         sorted(fitting, key=lambda one: not one[2]),
-        set(visit.all_given("analyzer")),
+        _chosen(visit),
     )
 
 
@@ -201,9 +228,11 @@ async def _form(
     visit: Visit, *, result: _Result | None = None, error: str = "", status: int = 200
 ) -> Response:
     async with visit.open() as tx:
+        position = await log.own_position(tx)
         analyzers = await neurons.list_own(tx, NeuronType.ANALYZER)
     return visit.page(
         "analyses/new.html",
+        position=position,
         status=status,
         form=_shown(visit, _lines(visit) if not error else [], analyzers),
         attachments=visit.all_given("attachment") or [name for name in [visit.asked("attachment")] if name],

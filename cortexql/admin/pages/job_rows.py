@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cortexql.admin.templating import plain
 from cortexql.models import Job, JobStatus, Observable, Report
-from cortexql.services import reports
+from cortexql.services import log, reports
 from cortexql.services.rows import by_id
 from cortexql.transaction import Transaction
 
@@ -20,6 +20,7 @@ class JobRow:
     job: Job
     observable: Observable | None
     report: Report | None
+    percent: float | None = None
 
     @property
     def subject(self) -> str:
@@ -40,7 +41,10 @@ class JobRow:
 
 
 async def read_rows(tx: Transaction, found: Sequence[Job]) -> list[JobRow]:
-    """Join jobs with their observables and reports, in a statement each."""
+    """Join jobs with their observables, their reports and how far they have come, in a statement each."""
     seen = await by_id(tx, Observable, [job.observable_id for job in found])
     made = {report.job_id: report for report in await reports.list_of_jobs(tx, [job.id for job in found])}
-    return [JobRow(job, seen.get(job.observable_id or 0), made.get(job.id)) for job in found]
+    come = await log.progress(tx, [job.id for job in found if job.status is JobStatus.IN_PROGRESS])
+    return [
+        JobRow(job, seen.get(job.observable_id or 0), made.get(job.id), come.get(job.id)) for job in found
+    ]
