@@ -27,12 +27,14 @@ from cortexql.auth.renewal import Renewal
 from cortexql.auth.x509 import ForwardedMiddleware
 from cortexql.downloads import audit
 from cortexql.downloads.files import download
-from cortexql.errors import CortexError, TooLargeError
+from cortexql.errors import CortexError, RateLimitedError, TooLargeError
 from cortexql.log import get_logger
 from cortexql.resolvers.asgi import GraphQLApp
 from cortexql.resolvers.stream import StreamApp
 from cortexql.resources import open_resources
 from cortexql.rest import exports
+from cortexql.rest.errors import render
+from cortexql.rest.routes import CORTEX_PATHS
 from cortexql.rest.routes import routes as cortex_routes
 from cortexql.settings import Settings
 
@@ -146,8 +148,13 @@ class _TooMany:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
             return
-        body = _error_body("RATE_LIMITED", f"too many requests; try again in {self._wait} s")
-        await JSONResponse(body, 429, headers={"Retry-After": str(self._wait)})(scope, receive, send)
+        message = f"too many requests; try again in {self._wait} s"
+        if scope["path"].startswith(CORTEX_PATHS):
+            response = render(RateLimitedError(message))
+        else:
+            response = JSONResponse(_error_body("RATE_LIMITED", message), 429)
+        response.headers["Retry-After"] = str(self._wait)
+        await response(scope, receive, send)
 
 
 class RequestMiddleware:

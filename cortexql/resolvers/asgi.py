@@ -37,6 +37,7 @@ GRAPHIQL_CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+_CONTENT_TYPES = ("application/json", "multipart/form-data")
 _PREFLIGHT_HEADER = "graphql-require-preflight"
 # The close code of graphql-transport-ws for a connection that is refused.
 _FORBIDDEN = 4403
@@ -68,7 +69,7 @@ class GraphQLApp(GraphQL[Context, None]):
             return
         request = Request(scope, receive)
         try:
-            _check_preflight(request)
+            _check_content_type(request)
             response = await self.run(request)
         except HTTPException as error:
             response = to_error(error.status_code, error.reason)
@@ -159,8 +160,12 @@ class GraphQLApp(GraphQL[Context, None]):
             return json.dumps(data)
 
 
-def _check_preflight(request: Request) -> None:
+def _check_content_type(request: Request) -> None:
     """A form can post multipart across sites without asking; with this header it cannot."""
-    kind = request.headers.get("content-type", "")
-    if kind.startswith("multipart/form-data") and _PREFLIGHT_HEADER not in request.headers:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data" and _PREFLIGHT_HEADER not in request.headers:
         raise HTTPException(400, "a multipart request needs the header GraphQL-Require-Preflight")
+    if request.method == "POST" and kind not in _CONTENT_TYPES:
+        raise HTTPException(
+            400, f"Content-Type is {' or '.join(_CONTENT_TYPES)}, not {kind[:100] or 'nothing'}"
+        )

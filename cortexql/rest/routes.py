@@ -25,6 +25,8 @@ from cortexql.rest import (
 from cortexql.rest.edge import Endpoint, Handler, endpoint, guarded, not_found
 from cortexql.rest.operation import Operation
 
+# How every path of the shim begins.
+CORTEX_PATHS = ("/api/", "//", "/modules", "/query")
 _READ = Permission.READ
 _SUBMIT = Permission.JOB_SUBMIT
 _MANAGE = Permission.NEURON_MANAGE

@@ -1,7 +1,7 @@
 """Logging in and out by login and password, for clients that keep a cookie."""
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from cortexql.auth import csrf, session
 from cortexql.auth.backend import password_check
@@ -39,6 +39,8 @@ async def logout(request: Request) -> Response:
 
 
 async def login_elsewhere(request: Request) -> Response:
-    """Refuse: no identity provider is asked by way of the shim."""
-    del request
-    raise UnauthenticatedError
+    """Send the browser to the identity provider, where there is one; it comes back to the console."""
+    resources: Resources = request.app.state.resources
+    if "oidc" not in resources.settings.auth_providers:
+        raise UnauthenticatedError
+    return RedirectResponse("/admin/login/oidc", 303)

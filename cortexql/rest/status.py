@@ -12,6 +12,8 @@ from cortexql.services import details, health
 
 # Clients look at this version to know what the server can do.
 COMPATIBLE_VERSION = "4.1.0-1"
+# Providers as Cortex names them, where it names them otherwise.
+_PROVIDERS = {"oidc": "oauth2"}
 _ALERTS = {NeuronType.ANALYZER: "ObsoleteAnalyzers", NeuronType.RESPONDER: "ObsoleteResponders"}
 
 
@@ -25,7 +27,7 @@ async def status(request: Request) -> Response:
             "versions": {"Cortex": COMPATIBLE_VERSION, "CortexQL": __version__},
             "config": {
                 "protectDownloadsWith": zipped.PASSWORD,
-                "authType": ["key", *providers],
+                "authType": ["key", *[_PROVIDERS.get(name, name) for name in providers]],
                 "capabilities": ["authByKey", *passwords],
                 "ssoAutoLogin": False,
             },

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cortexql.catalog.definition import ParsedItem
+from cortexql.errors import NotFoundError
 from cortexql.models import (
     Attachment,
     Definition,
@@ -86,7 +87,11 @@ def job(whole: WholeJob) -> dict[str, Any]:
 
 
 def job_with_report(whole: WholeJob, report: WholeReport | None) -> dict[str, Any]:
-    """Return a job with its report, or with the word that stands in its place."""
+    """Return a job with its report, or with the word that stands in its place.
+
+    Raises:
+        NotFoundError: the report is gone.
+    """
     return {**job(whole), "report": _report(whole, report)}
 
 
@@ -248,6 +253,9 @@ def _compact(value: Any) -> str:
 def _report(whole: WholeJob, found: WholeReport | None) -> dict[str, Any] | str:
     if under_way := _UNDER_WAY.get(whole.job.status):
         return under_way
+    if found is None and whole.job.status is JobStatus.SUCCESS:
+        # It was kept for less long than its job.
+        raise NotFoundError(f"Job {whole.job.id} has no report")
     if found is None:
         given = whole.job.error_input
         text = None if given is None else _compact(given)

@@ -88,10 +88,12 @@ async def update(call: Call, kind: NeuronType) -> Response:
         raise errors.AttributeCheckingError("worker", problems)
     async with call.open() as tx:
         whole = await details.get_worker(tx, kind, call.path("id"))
+        # A null empties, as in Cortex: the services take it with the items of the configuration.
+        emptied = dict.fromkeys(name for name in ("jobCache", "jobTimeout") if _is_null(fields, name))
         change = NeuronChange(
             name=fields.string("name"),
-            configuration=fields.object("configuration") or {},
-            data_types=fields.strings("dataTypeList"),
+            configuration=(fields.object("configuration") or {}) | emptied,
+            data_types=[] if _is_null(fields, "dataTypeList") else fields.strings("dataTypeList"),
             job_timeout=_minutes(fields, "jobTimeout") or None,
             freshness=_minutes(fields, "jobCache"),
         )
@@ -169,6 +171,10 @@ def _unit(text: str) -> RateUnit:
         return RateUnit(text.lower())
     except ValueError as error:
         raise errors.invalid("worker", "rateUnit", text[:64]) from error
+
+
+def _is_null(fields: Fields, name: str) -> bool:
+    return name in fields and fields.value(name) is None
 
 
 def _minutes(fields: Fields, name: str) -> timedelta | None:

@@ -19,6 +19,8 @@ from cortexql.schema.scalars import JSON
 from cortexql.services import jobs, observables, reports
 from cortexql.services.jsonpath import PathCondition
 
+EXACTLY = "About exactly this value, or the file of this SHA-256."
+
 
 @strawberry.input(description="Which jobs; what is left out or null does not narrow.")
 class JobFilter:
@@ -32,7 +34,7 @@ class JobFilter:
     )
     neuron_name: str | None = strawberry.field(default=None, description="Of the neuron of this name.")
     data_type: list[str] | None = strawberry.field(default=None, description="Of any of these data types.")
-    data: str | None = strawberry.field(default=None, description="About exactly this value.")
+    data: str | None = strawberry.field(default=None, description=EXACTLY)
     search: str | None = strawberry.field(
         default=None, description="With this text in value, neuron, label, message, file name or submitter."
     )
@@ -43,6 +45,8 @@ class JobFilter:
     label: str | None = strawberry.field(default=None, description="With exactly this label.")
     created_after: datetime | None = strawberry.field(default=None, description="Submitted at or after.")
     created_before: datetime | None = strawberry.field(default=None, description="Submitted before.")
+    ended_after: datetime | None = strawberry.field(default=None, description="Ended at or after.")
+    ended_before: datetime | None = strawberry.field(default=None, description="Ended before.")
 
 
 @strawberry.input(description="How jobs are ordered.")
@@ -82,7 +86,7 @@ class ReportOrder:
 class ReportFilter:
     analyzer: str | None = strawberry.field(default=None, description="Of the analyzer of this name.")
     data_type: str | None = strawberry.field(default=None, description="About observables of this data type.")
-    data: str | None = strawberry.field(default=None, description="About exactly this value.")
+    data: str | None = strawberry.field(default=None, description=EXACTLY)
     level: list[Level] | None = strawberry.field(default=None, description="Of any of these levels.")
     search: str | None = strawberry.field(
         default=None, description="With this text in value, analyzer or taxonomies."
@@ -103,7 +107,7 @@ class ObservableFilter:
         default=None, description="That any of these jobs looked at."
     )
     data_type: list[str] | None = strawberry.field(default=None, description="Of any of these data types.")
-    data: str | None = strawberry.field(default=None, description="Exactly this value.")
+    data: str | None = strawberry.field(default=None, description=EXACTLY)
     search: str | None = strawberry.field(default=None, description="With this text in the value.")
     verdict: list[Level] | None = strawberry.field(default=None, description="With any of these verdicts.")
     since: datetime | None = strawberry.field(default=None, description="Seen at or after.")
@@ -131,6 +135,8 @@ def to_job_filter(given: JobFilter | None) -> jobs.JobFilter:
         label=given.label,
         created_after=given.created_after,
         created_before=given.created_before,
+        ended_after=given.ended_after,
+        ended_before=given.ended_before,
     )
 
 

@@ -24,6 +24,10 @@ from cortexql.schema.scalars import JSON, Duration
 from cortexql.services.submission import ObservableRequest
 
 DEFAULT_LEVEL = 2
+IDEMPOTENCY = (
+    "The same key from the same user within a day is the same submission: it is answered with the same jobs. With "
+    "another observable, TLP, PAP or parameters it is a CONFLICT."
+)
 
 
 @strawberry.input(
@@ -56,9 +60,7 @@ class RunAnalyzerInput:
     priority: Priority | None = strawberry.field(
         default=Priority.INTERACTIVE, description="Whose turn comes first."
     )
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="The same key from the same user within a day is the same submission."
-    )
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY)
 
 
 @strawberry.input(description="Many observables for many analyzers.")
@@ -76,9 +78,7 @@ class AnalyzeInput:
         default=None, description="Accept reports no older than this."
     )
     priority: Priority | None = strawberry.field(default=Priority.BULK, description="Whose turn comes first.")
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="The same key from the same user within a day is the same submission."
-    )
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY)
 
 
 @strawberry.input(description="One object for one responder.")
@@ -91,9 +91,7 @@ class RunResponderInput:
     message: str | None = strawberry.field(default="", description="What the responder may be told.")
     label: str | None = strawberry.field(default=None, description="A label to find the job by.")
     parameters: JSON | None = strawberry.field(default=None, description="An object for the responder.")
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="The same key from the same user within a day is the same submission."
-    )
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY)
 
 
 @strawberry.input(description="A job.")

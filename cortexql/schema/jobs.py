@@ -7,6 +7,7 @@ import strawberry
 
 from cortexql import models
 from cortexql.errors import NotFoundError
+from cortexql.schema import arguments
 from cortexql.schema.connection import After, Connection, First, page_request, to_connection
 from cortexql.schema.context import Info
 from cortexql.schema.enums import JobStage, JobStatus, Level, NeuronType, Priority, RunnerKind
@@ -19,6 +20,10 @@ from cortexql.schema.scalars import JSON
 from cortexql.services import log, observables, reports
 
 MAX_EVENTS = 1000
+EventsFirst = Annotated[
+    int | None,
+    strawberry.argument(description=f"So many, the oldest first; 100 unless told, at most {MAX_EVENTS}."),
+]
 AnalyzerName = Annotated[
     str | None, strawberry.argument(description="Only those of the analyzer of this name.")
 ]
@@ -183,8 +188,10 @@ class Job(Node):
         row = await info.context.loaders.report_of_job.load(self.row.id)
         return Report.of(row) if row else None
 
-    @strawberry.field(description="What happened to it, oldest first, 100 unless told, at most 1000.")
-    async def events(self, info: Info, first: First = None, after: After = None) -> list["JobEvent"]:
+    @strawberry.field(description="What happened to it, the oldest first.")
+    async def events(
+        self, info: Info, first: EventsFirst = None, after: arguments.EventsAfter = None
+    ) -> list["JobEvent"]:
         seq = log.from_cursor(after) if after is not None else 0
         size = min(max(100 if first is None else first, 0), MAX_EVENTS)
         rows = await info.context.loaders.events_of_job.load((self.row.id, size, seq))

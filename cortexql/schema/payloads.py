@@ -27,7 +27,9 @@ class RunAnalyzerPayload(Payload):
 @strawberry.type(description="One for each observable and analyzer, in the input's order.")
 class Submission:
     observable: int = strawberry.field(description="The observable's place in the input.")
-    analyzer: str = strawberry.field(description="The analyzer's name.")
+    analyzer: str = strawberry.field(
+        description="The analyzer's name; empty: none that is enabled takes the data type."
+    )
     job: Job | None = strawberry.field(description="The job that answers.")
     outcome: Outcome | None = strawberry.field(description="How it was answered.")
     report_age: Duration | None = strawberry.field(

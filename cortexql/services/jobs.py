@@ -45,6 +45,8 @@ class JobFilter:
     label: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    ended_after: datetime | None = None
+    ended_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +183,20 @@ def matching(wanted: JobFilter) -> Select[tuple[Job]]:
     for several, values in among:
         if values is not None:
             query = query.where(several.in_(values))
-    if wanted.created_after is not None:
-        query = query.where(Job.created_at >= wanted.created_after)
-    if wanted.created_before is not None:
-        query = query.where(Job.created_at < wanted.created_before)
-    return _by_content(query, wanted)
+    return _by_content(_by_time(query, wanted), wanted)
+
+
+def _by_time(query: Select[tuple[Job]], wanted: JobFilter) -> Select[tuple[Job]]:
+    spans: tuple[tuple[Any, datetime | None, datetime | None], ...] = (
+        (Job.created_at, wanted.created_after, wanted.created_before),
+        (Job.ended_at, wanted.ended_after, wanted.ended_before),
+    )
+    for column, since, until in spans:
+        if since is not None:
+            query = query.where(column >= since)
+        if until is not None:
+            query = query.where(column < until)
+    return query
 
 
 def _by_content(query: Select[tuple[Job]], wanted: JobFilter) -> Select[tuple[Job]]:
@@ -193,7 +204,7 @@ def _by_content(query: Select[tuple[Job]], wanted: JobFilter) -> Select[tuple[Jo
         reports = select(Report.job_id).where(Report.level.in_(wanted.levels))
         query = query.where(Job.id.in_(reports))
     if wanted.data is not None:
-        same = select(Observable.id).where(Observable.digest == observables.digest(wanted.data))
+        same = select(Observable.id).where(observables.is_about(wanted.data))
         query = query.where(Job.observable_id.in_(same))
     if wanted.search:
         named = select(Observable.id).where(Observable.data.icontains(wanted.search, autoescape=True))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ScalarSelect, Select, exists, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, Select, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from cortexql.errors import NotFoundError
@@ -46,6 +46,13 @@ class ObservableFilter:
 def digest(data: str) -> str:
     """Return the SHA-256 of a value."""
     return hashlib.sha256(data.encode()).hexdigest()
+
+
+def is_about(data: str) -> ColumnElement[bool]:
+    """Return the condition that an observable is exactly this value, or the file of this SHA-256."""
+    value = (Observable.digest == digest(data)) & Observable.data.is_not(None)
+    file = (Observable.digest == data.lower()) & Observable.data.is_(None)
+    return or_(value, file)
 
 
 async def see(
@@ -119,7 +126,7 @@ def select_observables(wanted: ObservableFilter) -> Select[tuple[Observable]]:
     if wanted.data_types is not None:
         query = query.where(Observable.data_type.in_(wanted.data_types))
     if wanted.data is not None:
-        query = query.where(Observable.digest == digest(wanted.data))
+        query = query.where(is_about(wanted.data))
     if wanted.search:
         query = query.where(Observable.data.icontains(wanted.search, autoescape=True))
     if wanted.since is not None:

@@ -133,7 +133,7 @@ def matching(wanted: ReportFilter) -> Select[tuple[Report]]:
     if wanted.until is not None:
         query = query.where(Report.created_at < wanted.until)
     if wanted.data is not None:
-        same = select(Observable.id).where(Observable.digest == observables.digest(wanted.data))
+        same = select(Observable.id).where(observables.is_about(wanted.data))
         query = query.where(Report.observable_id.in_(same))
     if wanted.taxonomy:
         query = query.where(Report.taxonomies.contains([dict(wanted.taxonomy)]))

@@ -9,7 +9,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func
 
 from cortexql import attachments
 from cortexql.attachments import Content
@@ -17,9 +17,7 @@ from cortexql.errors import (
     CortexError,
     ForbiddenError,
     InvalidInputError,
-    NeuronDisabledError,
     NeuronUnavailableError,
-    NotFoundError,
     PapExceededError,
     TlpExceededError,
     TooLargeError,
@@ -27,7 +25,6 @@ from cortexql.errors import (
 )
 from cortexql.models import (
     Attachment,
-    Definition,
     Job,
     JobStage,
     JobStatus,
@@ -41,11 +38,13 @@ from cortexql.services import (
     configuration,
     freshness,
     grants,
+    idempotency,
     ledger,
     neurons,
     observables,
     quotas,
     scheduling,
+    selection,
     text,
     workers,
 )
@@ -60,7 +59,6 @@ MAX_SUBMISSIONS = 10_000
 MAX_MESSAGE_CHARACTERS = 64 * 1024
 _MAX_TLP = 4
 _MAX_PAP = 3
-_IDEMPOTENCY = timedelta(days=1)
 # More wake-ups than any fleet has idle slots are of no use: a slot goes on until nothing is left.
 _MAX_WAKES = 64
 
@@ -180,67 +178,34 @@ class _Batch:
         return submissions
 
     async def _expand(self) -> tuple[list[Submission], list[_Question]]:
-        found = await self._find_neurons()
+        request = self.request
+        found = await selection.find(
+            self.tx, self.organization_id, request.type, request.neurons, single=request.single
+        )
         submissions: list[Submission] = []
         questions: list[_Question] = []
         for position, observable in enumerate(self.request.observables):
             path = ("observable",) if self.request.single else ("observables", str(position))
             invalid = _invalid(observable, path)
-            for name, neuron in self._for_observable(found, observable):
-                submission = Submission(position, name)
+            asked = found if request.neurons is not None else selection.taking(found, observable.data_type)
+            for name, neuron in asked:
+                submission = Submission(position, name, error=invalid)
                 submissions.append(submission)
-                submission.error = invalid
                 if isinstance(neuron, CortexError):
                     submission.error = submission.error or neuron
                 elif invalid is None:
                     question = _Question(submission, observable, neuron)
-                    submission.error = self._refusal(question)
+                    submission.error = _located(self._refusal(question), path)
                     questions.append(question)
+            if not asked:
+                nobody = UnsupportedDataTypeError(
+                    f"no enabled {request.type.value} takes {observable.data_type[:128]}",
+                    field=(*path, "dataType"),
+                )
+                submissions.append(Submission(position, "", error=invalid or nobody))
             if len(submissions) > MAX_SUBMISSIONS:
                 raise _too_many()
         return submissions, [q for q in questions if q.submission.error is None]
-
-    async def _find_neurons(self) -> list[tuple[str, neurons.Configured | CortexError]]:
-        wanted = self.request.neurons
-        query = neurons.select_neurons().where(Neuron.organization_id == self.organization_id)
-        query = query.where(Neuron.type == self.request.type)
-        if wanted is not None:
-            ids = [ref for ref in wanted if isinstance(ref, int)]
-            names = [ref for ref in wanted if isinstance(ref, str)]
-            query = query.where(or_(Neuron.id.in_(ids), Neuron.name.in_(names)))
-        rows = (await self.tx.session.scalars(query.order_by(Neuron.name))).all()
-        known = {c.neuron.name: c for c in await neurons.configured(self.tx, rows)}
-        if wanted is None:
-            return list(known.items())
-        by_id = {c.neuron.id: c for c in known.values()}
-        missing = [str(ref) for ref in wanted if ref not in known and ref not in by_id]
-        reasons = await self._why_missing(missing)
-        # Named twice is asked once.
-        return [_named(ref, known, by_id, reasons) for ref in dict.fromkeys(wanted)]
-
-    async def _why_missing(self, names: Sequence[str]) -> dict[str, CortexError]:
-        if not names:
-            return {}
-        query = select(Definition.definition_id).where(Definition.definition_id.in_(names))
-        offered = set((await self.tx.session.scalars(query)).all())
-        kind = self.request.type.value
-        return {
-            name: NeuronDisabledError(f"{kind} {name} is not enabled in your organization", field=(kind,))
-            if name in offered
-            else NotFoundError(f"there is no {kind} {name[:256]}", field=(kind,))
-            for name in names
-        }
-
-    def _for_observable(
-        self, found: Sequence[tuple[str, neurons.Configured | CortexError]], observable: ObservableRequest
-    ) -> list[tuple[str, neurons.Configured | CortexError]]:
-        if self.request.neurons is not None:
-            return list(found)
-        return [
-            (name, c)
-            for name, c in found
-            if not isinstance(c, CortexError) and observable.data_type in neurons.data_types(c.neuron)
-        ]
 
     def _refusal(self, question: _Question) -> CortexError | None:
         neuron, observable = question.configured.neuron, question.observable
@@ -321,17 +286,18 @@ class _Batch:
             await scheduling.raise_priority(self.tx, lower, self.request.priority)
 
     async def _answer_repeated(self, questions: Sequence[_Question]) -> None:
-        if not questions:
-            return
-        query = select(Job).where(
-            Job.idempotency_key.in_([q.idempotency_key for q in questions]),
-            Job.created_by_id == self.tx.principal.user_id,
-            Job.created_at > func.now() - _IDEMPOTENCY,
-        )
-        jobs = {job.idempotency_key: job for job in (await self.tx.session.scalars(query)).all()}
+        asked = {q.idempotency_key: self._asked(q) for q in questions}
+        answers = await idempotency.find(self.tx, asked) if asked else {}
         for question in questions:
-            if job := jobs.get(question.idempotency_key):
-                question.submission.job, question.submission.outcome = job, Outcome.CREATED
+            submission, answer = question.submission, answers.get(question.idempotency_key)
+            if isinstance(answer, Job):
+                submission.job, submission.outcome = answer, Outcome.CREATED
+            else:
+                submission.error = answer
+
+    def _asked(self, question: _Question) -> idempotency.Question:
+        seen, key, given = question.observable, question.key, self.request.parameters
+        return idempotency.Question(seen.data_type, key and key.digest, seen.input, seen.tlp, seen.pap, given)
 
     async def _charge(self, questions: Sequence[_Question]) -> list[tuple[_Question, quotas.Grant]]:
         """Take what each new job costs; equal questions of one batch share one job."""
@@ -396,7 +362,7 @@ class _Batch:
             data_type=observable.data_type,
             input=observable.input,
             filename=_filename(question),
-            content_type=_content_type(question),
+            content_type=question.file.content_type if question.file else None,
             tlp=observable.tlp,
             pap=observable.pap,
             message=observable.message,
@@ -427,14 +393,11 @@ def _is_open(question: _Question) -> bool:
     return question.submission.error is None and question.submission.job is None
 
 
-def _named(
-    ref: int | str,
-    known: Mapping[str, neurons.Configured],
-    by_id: Mapping[int, neurons.Configured],
-    reasons: Mapping[str, CortexError],
-) -> tuple[str, neurons.Configured | CortexError]:
-    found = by_id.get(ref) if isinstance(ref, int) else known.get(ref)
-    return (found.neuron.name, found) if found else (str(ref), reasons[str(ref)])
+def _located(error: CortexError | None, path: tuple[str, ...]) -> CortexError | None:
+    """Return an error that names what it is about by the observable's own path."""
+    if error is not None and error.field[:1] == ("observable",):
+        error.field = (*path, *error.field[1:])
+    return error
 
 
 def _check_request(request: JobRequest) -> None:
@@ -497,7 +460,3 @@ def _filename(question: _Question) -> str | None:
         return None
     given = question.observable.file
     return attachments.to_name(given.name) if given else question.file.name
-
-
-def _content_type(question: _Question) -> str | None:
-    return question.file.content_type if question.file else None

@@ -23,7 +23,8 @@ def given(count: int = COUNT) -> dict[str, Any]:
     observables: list[dict[str, Any]] = [
         {"dataType": "ip", "data": f"10.1.{n // 250}.{n % 250}"} for n in range(count)
     ]
-    observables[7]["tlp"] = 9
+    if count > 7:
+        observables[7]["tlp"] = 9
     return {"observables": observables, "analyzers": ["Echo_1_0"], "idempotencyKey": "once"}
 
 
@@ -70,3 +71,50 @@ async def test_more_than_one_call_takes_is_refused_whole(
     answer = (await analyst.data(ANALYZE, input=given(10_001)))["analyze"]
     assert answer == {"errors": [{"code": "TOO_LARGE", "field": ["observables"]}], "submissions": []}
     assert await count_rows(resources) == before
+
+
+async def test_a_key_with_another_submission_is_refused_one_by_one(
+    resources: Resources, world: World, analyst: Client
+) -> None:
+    asked = given(3)
+    first = (await analyst.data(ANALYZE, input=asked))["analyze"]
+    before = await count_rows(resources)
+    changed = [dict(observable) for observable in asked["observables"]]
+    changed[0]["data"], changed[1]["tlp"] = "192.0.2.77", 1
+    again = (await analyst.data(ANALYZE, input={**asked, "observables": changed}))["analyze"]
+    refused = {"code": "CONFLICT", "field": ["idempotencyKey"]}
+    assert [item["error"] for item in again["submissions"]] == [refused, refused, None]
+    assert again["submissions"][2] == first["submissions"][2]
+    others = (await analyst.data(ANALYZE, input={**asked, "parameters": {"a": 1}}))["analyze"]
+    assert [item["error"] for item in others["submissions"]] == [refused] * 3
+    assert await count_rows(resources) == before
+
+
+async def test_each_observable_is_answered_and_each_error_names_its_place(
+    resources: Resources, world: World, analyst: Client
+) -> None:
+    observables = [
+        {"dataType": "ip", "data": "192.0.2.1"},
+        {"dataType": "no such type", "data": "x"},
+        {"dataType": "no such type", "data": ""},
+    ]
+
+    async def errors(**asked: Any) -> list[Any]:
+        done = (await analyst.data(ANALYZE, input={"observables": observables, **asked}))["analyze"]
+        assert done["errors"] == []
+        told = [(item["observable"], item["analyzer"], item["error"]) for item in done["submissions"]]
+        return [(place, name, error and tuple(error.values())) for place, name, error in told]
+
+    nobody = ("UNSUPPORTED_DATA_TYPE", ["observables", "1", "dataType"])
+    empty = ("INVALID_INPUT", ["observables", "2", "data"])
+    assert await errors() == [(0, "Echo_1_0", None), (1, "", nobody), (2, "", empty)]
+    unknown = ("NOT_FOUND", ["analyzers", "0"])
+    assert await errors(analyzers=["Nobody", "Echo_1_0"]) == [
+        (0, "Nobody", unknown),
+        (0, "Echo_1_0", None),
+        (1, "Nobody", unknown),
+        (1, "Echo_1_0", nobody),
+        (2, "Nobody", empty),
+        (2, "Echo_1_0", empty),
+    ]
+    assert (await count_rows(resources))["Job"] == 1

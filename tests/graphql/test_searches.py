@@ -1,5 +1,6 @@
 """Reports are found by what stands in them, and jobs and reports counted for dashboards."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -166,3 +167,19 @@ async def test_a_path_and_a_taxonomy_are_looked_up_in_indexes(resources: Resourc
         ]
     assert "report_searchable" in plans[0]
     assert "report_taxonomies" in plans[1]
+
+
+async def test_jobs_are_found_by_when_they_ended_and_files_by_their_hash(
+    four: World, analyst: Client
+) -> None:
+    query = "query($f: JobFilter) { jobs(filter: $f) { totalCount } }"
+    ended = (await analyst.data("{ jobs { nodes { endedAt } } }"))["jobs"]["nodes"]
+    newest = max(node["endedAt"] for node in ended)
+    for wanted, count in (
+        ({"endedAfter": newest}, 1),
+        ({"endedBefore": newest}, 3),
+        ({"endedAfter": "2999-01-01T00:00:00Z"}, 0),
+        ({"endedAfter": None, "endedBefore": None}, 4),
+        ({"data": hashlib.sha256(b"10.0.0.1").hexdigest()}, 0),
+    ):
+        assert (await analyst.data(query, f=wanted))["jobs"]["totalCount"] == count, wanted

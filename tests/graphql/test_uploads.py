@@ -42,6 +42,12 @@ async def test_a_file_is_stored_under_its_hashes(analyst: Client) -> None:
         "sha256": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
         "contentType": "text/plain",
     }
+    digest = done["job"]["observable"]["attachment"]["sha256"]
+    lists = [f"{name}(filter: {{data: $d}}) {{ totalCount }}" for name in ("jobs", "observables")]
+    by_hash = f"query($d: String) {{ {' '.join(lists)} }}"
+    one, none = {"totalCount": 1}, {"totalCount": 0}
+    assert await analyst.data(by_hash, d=digest.upper()) == {"jobs": one, "observables": one}
+    assert await analyst.data(by_hash, d="hello") == {"jobs": none, "observables": none}
 
 
 @pytest.mark.parametrize(

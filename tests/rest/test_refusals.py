@@ -4,13 +4,19 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import delete
+from starlette.responses import Response
 
-from cortexql.models import OrganizationStatus
+from cortexql.app import RequestMiddleware
+from cortexql.auth.rates import Rates
+from cortexql.models import OrganizationStatus, Report
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.services import organizations
+from cortexql.services.execution import Executor
 from cortexql.services.organizations import OrganizationChange
 from tests.conftest import SHELL, World
+from tests.services.steps import TEST, submit_echo
 
 REFUSED = {"type": "AuthenticationError", "message": "Authentication failure"}
 
@@ -113,3 +119,42 @@ async def test_a_quota_says_when_it_opens_again(http: httpx.AsyncClient, world: 
     assert refused.headers["retry-after"].endswith("GMT")
     assert (await http.post(f"{path}/run", json=asked[0])).json()["fromCache"] is True
     assert (await http.get("/api/job")).headers["x-total"] == "1"
+
+
+@pytest.mark.parametrize("path", ["/api/status", "//api/status", "/modules", "/query"])
+async def test_too_many_requests_are_told_in_cortex_words(path: str) -> None:
+    limited = RequestMiddleware(Response("in time"), max_upload_bytes=1, rates=Rates(1))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(limited)) as client:
+        headers = {"Authorization": "Bearer x"}
+        assert (await client.get(f"http://test{path}", headers=headers)).text == "in time"
+        refused = await client.get(f"http://test{path}", headers=headers)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+    expected = {"type": "RateLimitExceeded", "message": "too many requests; try again in 60 s"}
+    assert refused.json() == expected
+
+
+async def test_a_null_empties_what_a_worker_needs_not_have(http: httpx.AsyncClient, world: World) -> None:
+    path, headers = f"/api/analyzer/{world.alpha.neuron.worker_id}", world.alpha.headers(Role.ORGADMIN)
+    before = (await http.get(path)).json()
+    given = {"jobCache": 7, "jobTimeout": 9, "dataTypeList": ["ip"], "rate": 3, "rateUnit": "Day"}
+    changed = (await http.patch(path, json=given, headers=headers)).json()
+    assert {name: changed[name] for name in given} == given
+    emptied = await http.patch(path, json=dict.fromkeys(given), headers=headers)
+    assert emptied.status_code == 200
+    assert (await http.get(path)).json() == before
+
+
+async def test_a_job_that_has_outlived_its_report_says_so(
+    http: httpx.AsyncClient, world: World, resources: Resources, executor: Executor
+) -> None:
+    job_id = await submit_echo(resources, world.alpha)
+    await executor.run_jobs()
+    async with resources.transactions(TEST) as tx:
+        await tx.session.execute(delete(Report))
+    assert (await http.get(f"/api/job/{job_id}")).json()["status"] == "Success"
+    for path in ("report", "waitreport"):
+        answer = await http.get(f"/api/job/{job_id}/{path}")
+        told = {"type": "NotFoundError", "message": f"Job {job_id} has no report"}
+        assert (answer.status_code, answer.json()) == (404, told)
+    found = (await http.post("/api/job/_search", json={})).json()
+    assert [job["id"] for job in found] == [str(job_id)]

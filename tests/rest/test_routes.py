@@ -2,13 +2,16 @@
 
 import io
 import zipfile
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from cortexql.principal import Role
 from cortexql.resources import Resources
+from cortexql.rest.routes import routes
 from cortexql.runner.fake import FakeRunner
 from cortexql.services import passwords, users
 from cortexql.services.configuration import MASK
@@ -211,3 +214,15 @@ async def test_a_body_over_the_limit_is_413(http: httpx.AsyncClient) -> None:
     headers = {"Content-Type": "application/json"}
     answer = await http.post("/api/job/_search", content=b" " * (33 * 2**20), headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (413, "Unknown")
+
+
+async def test_single_sign_on_begins_where_there_is_a_provider(resources: Resources) -> None:
+    app = Starlette(routes=routes())
+    chosen = {"auth_providers": ("local", "oidc")}
+    app.state.resources = replace(resources, settings=resources.settings.model_copy(update=chosen))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as browser:
+        for method in ("GET", "POST"):
+            answer = await browser.request(method, "/api/ssoLogin")
+            assert (answer.status_code, answer.headers["location"]) == (303, "/admin/login/oidc")
+        config = (await browser.get("/api/status")).json()["config"]
+    assert config["authType"] == ["key", "local", "oauth2"]

@@ -5,6 +5,9 @@ const ENDPOINT = "/graphql";
 const STORED = "graphiql:";
 const HISTORY = [`${STORED}queries`, `${STORED}favorites`];
 const WHO = "{ viewer { login organization { name } } }";
+// What the Watch tab has in the place of a job's id, so that it runs as it stands.
+const NEWEST = "NEWEST";
+const NEWEST_JOB = "{ jobs(first: 1) { nodes { id } } }";
 
 const byId = (id) => document.getElementById(id);
 const who = byId("who");
@@ -105,15 +108,28 @@ function subscription(params, headers) {
         retryAttempts: 0,
       });
       const sink = { next, complete, error: (reason) => error(readable(reason)) };
-      const stop = client.subscribe(params, sink);
+      let stop = () => {};
+      let stopped = false;
+      withNewestJob(params, headers).then((known) => {
+        if (!stopped) stop = client.subscribe(known, sink);
+      }, error);
       return {
         unsubscribe() {
+          stopped = true;
           stop();
           client.dispose();
         },
       };
     },
   };
+}
+
+async function withNewestJob(params, headers) {
+  if (params.variables?.id !== NEWEST) return params;
+  const { data, errors } = await post({ query: NEWEST_JOB }, headers);
+  const [job] = data?.jobs.nodes ?? [];
+  if (!job) throw new Error(errors?.[0].message ?? "There is no job yet: run the Submit tab first.");
+  return { ...params, variables: { ...params.variables, id: job.id } };
 }
 
 function authorization(headers) {
