@@ -17,6 +17,7 @@ from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.services import submission
 from cortexql.services.submission import JobRequest, ObservableRequest
+from cortexql.unprivileged import die_with_parent
 from tests.conftest import World
 from tests.faults import checker
 
@@ -196,6 +197,8 @@ class Scene:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                # An aborted run of the tests has no time for `end`.
+                preexec_fn=die_with_parent(signal.SIGKILL),
             )
         self.programs.append(Program(process, log))
         return self.programs[-1]
