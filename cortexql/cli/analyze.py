@@ -36,6 +36,8 @@ def analyze(  # noqa: PLR0913 options of a command
     """Submit observables, show live progress and print a table of verdicts; exit 1 when a job failed."""
     if not key:
         raise CommandError("give an API key: --key, or CORTEXQL_API_KEY")
+    if not (key.isascii() and key.isprintable()):
+        raise CommandError("the API key holds characters that no key has")
     questions = [read_question(text, type) for text in _lines(data)]
     if not questions:
         raise CommandError("there is no observable in the input")
@@ -59,8 +61,15 @@ def analyze(  # noqa: PLR0913 options of a command
 def _lines(data: list[str]) -> list[str]:
     lines: list[str] = []
     for text in data:
-        lines += [line.strip() for line in sys.stdin] if text == "-" else [text]
+        lines += _read_stdin() if text == "-" else [text]
     return [line for line in lines if line]
+
+
+def _read_stdin() -> list[str]:
+    try:
+        return [line.strip() for line in sys.stdin.buffer.read().decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise CommandError("what stdin gives is not text in UTF-8") from error
 
 
 def _check_age(text: str) -> str:

@@ -38,6 +38,8 @@ def read_settings(**overrides: Any) -> Settings:
             else f"CORTEXQL_{setting.upper()}"
         )
         raise CommandError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{Path('.env').resolve()} is not text in UTF-8") from error
     log.configure(settings.log_level)
     return settings
 

@@ -122,3 +122,23 @@ def test_administration_names_what_it_did_not_find(
         CORTEXQL_DATA_DIR=str(settings.data_dir),
     )
     assert told in line
+
+
+def test_an_env_file_that_is_no_text_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_bytes("CORTEXQL_LEASE=1m".encode("utf-16"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    monkeypatch.chdir(tmp_path)
+    assert _fails("user", "list") == f"{tmp_path / '.env'} is not text in UTF-8"
+
+
+def test_a_key_that_is_none_is_told() -> None:
+    assert "no key has" in _fails("analyze", "192.0.2.1", CORTEXQL_API_KEY="cl\u00e9")
+
+
+def test_garbled_observables_are_told() -> None:
+    command = [sys.executable, "-m", "cortexql", "analyze", "-", "--url", f"http://{NOWHERE}"]
+    environment = {**os.environ, "CORTEXQL_API_KEY": "key"}
+    done = subprocess.run(
+        command, input=b"\xff\xfeno text\n", capture_output=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stderr) == (1, b"cortexql: what stdin gives is not text in UTF-8\n")

@@ -4,6 +4,7 @@
 
 import base64
 import binascii
+import codecs
 import hashlib
 import ipaddress
 import os
@@ -21,6 +22,7 @@ ADDRESS_FIELDS = ("from", "sender", "reply-to", "return-path", "to", "cc", "bcc"
 # Not one of these: not a mail.
 MAIL_FIELDS = frozenset({"from", "to", "subject", "date", "received", "message-id", "return-path"})
 OUTLOOK_START = b"\xd0\xcf\x11\xe0"
+UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 # What Cortex refuses in a file name, control characters, and the marks that turn the reading direction.
 FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\`?*<>|":;\u200e\u200f\u202a-\u202e\u2066-\u2069]')
 METHOD_RESULT = re.compile(r"\b(spf|dkim|dmarc|arc)\s*=\s*([a-z]+)", re.IGNORECASE)
@@ -94,10 +96,18 @@ def parse(content: bytes) -> mailparser.MailParser:
     """Return the parsed mail. Raises: ValueError, where it is none."""
     if content.startswith(OUTLOOK_START):
         raise ValueError("an Outlook file; save it as .eml")
-    mail = mailparser.parse_from_bytes(content)
+    mail = mailparser.parse_from_bytes(without_mark(content))
     if not MAIL_FIELDS & {name.lower() for name in mail.message.keys()}:  # noqa: SIM118
         raise ValueError("it has no header of a mail")
     return mail
+
+
+def without_mark(content: bytes) -> bytes:
+    """Return a mail that an editor has saved with a byte order mark as it was before, in UTF-8 where it was UTF-16."""
+    for mark, encoding in UTF16.items():
+        if content.startswith(mark):
+            return content.removeprefix(mark).decode(encoding, "replace").encode(errors="replace")
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def describe(mail: mailparser.MailParser, contents: list[bytes]) -> dict[str, Any]:

@@ -245,6 +245,14 @@ def test_broken_mail_is_reported_all_the_same(tmp_path: Path, content: bytes) ->
     assert "\x00" not in str(done.full)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_mail_that_an_editor_has_marked_is_read(tmp_path: Path, encoding: str) -> None:
+    plain = parse(tmp_path / "1", PHISH)
+    marked = parse(tmp_path / "2", PHISH.decode().encode(encoding))
+    assert marked.full["subject"] == "Zahlung fällig"
+    assert marked.full == plain.full
+
+
 def test_deep_nesting_is_an_error_not_a_crash(tmp_path: Path) -> None:
     nested = b"".join(
         b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (level, level)
