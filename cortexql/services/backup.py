@@ -13,6 +13,7 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,7 +144,9 @@ def verify(path: Path) -> Manifest:
                     digest.update(chunk)
                 if digest.hexdigest() != table.sha256:
                     raise BackupError(f"{path} is damaged: table {table.name} is not what was written")
-    except (zipfile.BadZipFile, KeyError, ValidationError, EOFError) as error:
+            if _KEY in archive.namelist():
+                archive.read(_KEY)
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValidationError, EOFError) as error:
         raise BackupError(f"{path} is not a whole backup: {error}") from error
     return manifest
 
