@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cortexql import __version__
+from cortexql.admin import charts
 
 # Tones of console.css.
 _LEVELS = {"info": "blue", "safe": "green", "suspicious": "orange", "malicious": "red"}
@@ -94,6 +95,7 @@ def _environment_of(folder: Path) -> Environment:
         "plain": plain,
         "moment": moment_text,
         "size": size_text,
+        "figure": charts.figure_text,
         "as_json": _json,
         "notice": lambda name: _NOTICES.get(str(name), ""),
         "level_tone": lambda level: _LEVELS.get(str(level), "grey"),

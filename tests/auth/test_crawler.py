@@ -189,6 +189,7 @@ def foreign_values(path: str, foreign: Foreign) -> list[str]:
         "/admin/jobs": "job",
         "/admin/neurons": "neuron",
         "/admin/observables": "observable",
+        "/admin/dashboards": "dashboard",
     }
     found = [foreign.rows[rows] for prefix, rows in table.items() if path.startswith(prefix)]
     return [str(number) for number in found[0]] if found else foreign.names

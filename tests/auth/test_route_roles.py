@@ -11,13 +11,14 @@ from cortexql.app import routes
 from cortexql.models import Job, NeuronType
 from cortexql.principal import Role
 from cortexql.resources import Resources
-from cortexql.services import api_keys, submission, users
+from cortexql.services import api_keys, dashboards, submission, users, widgets
 from cortexql.services.submission import JobRequest, ObservableRequest
 from tests.auth.callers import ADMINS, EVERYBODY, SUBMITTERS, SUPERADMINS, Headers, callers_of, nobodies
 from tests.auth.steps import bearer, whole
 from tests.conftest import SHELL, World
 
 TARGET = "target@alpha"
+WIDGET = {"type": "counter", "title": "Jobs", "source": "jobs", "period": "7d"}
 # What somebody who has come in needs to be for it; a route is `METHOD path`.
 OPEN = {
     *(
@@ -147,6 +148,21 @@ EXPECTED: dict[str, frozenset[Role]] = {
     "GET /admin/settings": SUPERADMINS,
     "GET /admin/sign-in": SUPERADMINS,
     "GET /admin/audit": ADMINS,
+    "GET /admin/dashboards": EVERYBODY,
+    "POST /admin/dashboards": EVERYBODY,
+    "POST /admin/dashboards/import": EVERYBODY,
+    "GET /admin/dashboards/{id}": EVERYBODY,
+    "GET /admin/dashboards/{id}/export.json": EVERYBODY,
+    "GET /admin/dashboards/{id}/widgets/{widget}": EVERYBODY,
+    "GET /admin/dashboards/{id}/widgets/{widget}/data.csv": EVERYBODY,
+    "POST /admin/dashboards/{id}/copy": EVERYBODY,
+    # One that an orgadmin shares: its owner's and admins' to change.
+    "POST /admin/dashboards/{id}": ADMINS,
+    "POST /admin/dashboards/{id}/order": ADMINS,
+    "GET /admin/dashboards/{id}/form": ADMINS,
+    "POST /admin/dashboards/{id}/widgets": ADMINS,
+    "POST /admin/dashboards/{id}/widgets/{widget}/remove": ADMINS,
+    "POST /admin/dashboards/{id}/delete": ADMINS,
     "GET /admin/jobs/{id:int}/report.json": EVERYBODY,
     "POST /admin/jobs/{id:int}/cancel": SUBMITTERS,
     "POST /admin/jobs/{id:int}/delete": SUBMITTERS,
@@ -214,6 +230,7 @@ FORMS: dict[str, dict[str, str]] = {
     "POST /admin/quotas": {"unit": "day", "neuron": "1", "limit": "9"},  # alpha's: the world begins with it
     **{f"POST /admin/jobs/{what}": {"id": "1"} for what in ("cancel", "delete", "again")},
     "POST /admin/network/authority/remove": {"id": "1"},
+    "POST /admin/dashboards/{id}": {"name": "Renamed"},
     "POST /admin/users/{login}": {"name": "Renamed", "roles": "read"},
 }
 
@@ -233,6 +250,8 @@ async def job(resources: Resources, world: World) -> Job:
         await users.create(tx, users.NewUser(TARGET, "Target", frozenset({Role.READ}), "alpha"))
         request = JobRequest([ObservableRequest("ip", "192.0.2.1")], ["Echo_1_0"])
         found = (await submission.submit_one(tx, request, resources.settings)).job
+        content = dashboards.Content("Shared", "", [widgets.parse({**WIDGET, "id": "aa"})])
+        await dashboards.create(tx, content, is_shared=True)
     assert found is not None
     return found
 
@@ -249,12 +268,12 @@ def address(name: str, world: World, job: Job) -> str:
         "/admin/servers": 1,
     }
     by_prefix["/admin/observables"] = job.observable_id or 0
-    by_prefix["/admin/quotas"] = 1
+    by_prefix["/admin/quotas"] = by_prefix["/admin/dashboards"] = 1
     by_prefix |= {"/api/organization": "Echo_1_0", "/admin/neurons": neuron.id, "/api/": neuron.worker_id}
     id_ = next((str(value) for prefix, value in by_prefix.items() if path.startswith(prefix)), "")
     given = {"id": id_, "id:int": id_, "login": TARGET, "organization": "alpha", "definition_id": "Echo_1_0"}
     given |= {"name": "alpha" if path.startswith("/admin") else "global", "data_type": "ip"}
-    given |= {"hash": "0" * 64, "sha256": "0" * 64, "form": "csv"}
+    given |= {"hash": "0" * 64, "sha256": "0" * 64, "form": "csv", "widget": "aa"}
     for parameter, value in given.items():
         path = path.replace(f"{{{parameter}}}", value)
     assert "{" not in path

@@ -1,0 +1,184 @@
+"""Measure widgets' questions over many jobs: `python -m bench.dashboards [--jobs 1000000] [--plans]`.
+
+The rows are those of `bench.search`, with a report of two taxonomies and an artifact for each job that succeeded. All
+of the jobs are of the period that is asked. Times are of a whole answer, the best of three.
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import event, text
+
+from bench import search
+from cortexql import embedded, migrate
+from cortexql.errors import InvalidInputError
+from cortexql.principal import Principal, Role, system
+from cortexql.resources import Resources, open_resources
+from cortexql.services import dashboards, organizations, questions, widgets
+from cortexql.services.widgets import Widget, WidgetType
+from cortexql.settings import Settings
+
+_ROUNDS = 3
+_REPORTS = """
+INSERT INTO report (organization_id, job_id, observable_id, neuron_name, data_type, level, taxonomies, operations,
+    output, created_at)
+SELECT organization_id, id, observable_id, neuron_name, data_type, CASE id % 10 WHEN 0 THEN 'malicious'
+    WHEN 1 THEN 'suspicious' WHEN 2 THEN 'safe' ELSE 'info' END,
+    jsonb_build_array(
+        jsonb_build_object('level', CASE id % 10 WHEN 0 THEN 'malicious' ELSE 'info' END, 'namespace', 'VT',
+            'predicate', 'Score', 'value', (id % 70)::text),
+        jsonb_build_object('level', 'info', 'namespace', 'GeoIP', 'predicate', 'Country', 'value', 'C' || id % 200)),
+    '[]', json_build_object('success', true, 'full', json_build_object('text', repeat(md5(id::text), 8))), ended_at
+FROM job WHERE status = 'success';
+INSERT INTO artifact (organization_id, report_id, data_type, data, tags, tlp)
+SELECT organization_id, id, CASE id % 3 WHEN 0 THEN 'domain' ELSE 'url' END, 'x' || id, '{}', 2 FROM report;
+INSERT INTO audit (organization_id, actor, credential, address, action, subject_type, subject)
+SELECT 1, 'user' || n % 30, 'password', '192.0.2.1', 'signed_in', 'user', 'user' || n % 30
+FROM generate_series(1, 100000) n
+"""
+_JOBS: Mapping[str, Any] = {"type": "table", "source": "jobs", "title": "x", "period": "60d"}
+_RAN = {"of": "runningSeconds"}
+QUESTIONS: Mapping[str, Mapping[str, Any]] = {
+    "jobs, all": {**_JOBS, "type": "counter"},
+    "jobs, each hour by status": {**_JOBS, "group": ["time", "status"], "type": "bar"},
+    "jobs, by analyzer": {**_JOBS, "group": ["analyzer"]},
+    "jobs, by user and analyzer": {**_JOBS, "group": ["user", "analyzer"]},
+    "jobs, by label": {**_JOBS, "group": ["label"]},
+    "jobs, failed by analyzer": {
+        **_JOBS,
+        "group": ["analyzer"],
+        "filter": [{"field": "status", "values": ["failure"]}],
+    },
+    "jobs, by level": {**_JOBS, "group": ["level"]},
+    "jobs, mean seconds by analyzer": {**_JOBS, "group": ["analyzer"], "measure": "mean", **_RAN},
+    "jobs, percentile": {**_JOBS, "type": "counter", "measure": "percentile", **_RAN},
+    "jobs, percentile by analyzer": {**_JOBS, "group": ["analyzer"], "measure": "percentile", **_RAN},
+    "jobs, percentile each hour": {
+        **_JOBS,
+        "type": "line",
+        "group": ["time"],
+        "measure": "percentile",
+        **_RAN,
+    },
+    "jobs, distinct observables": {**_JOBS, "type": "counter", "measure": "distinct", "of": "observable"},
+    "jobs, by a predicate": {**_JOBS, "group": ["taxonomy:VT:Score"]},
+    "reports, by level": {**_JOBS, "source": "reports", "group": ["level"]},
+    "reports, each day by level": {
+        **_JOBS,
+        "source": "reports",
+        "group": ["time", "level"],
+        "bucket": "day",
+        "type": "multi_line",
+    },
+    "reports, malicious by analyzer": {
+        **_JOBS,
+        "source": "reports",
+        "group": ["analyzer"],
+        "filter": [{"field": "level", "values": ["malicious"]}],
+    },
+    "reports, by a predicate": {**_JOBS, "source": "reports", "group": ["taxonomy:VT:Score"]},
+    "reports, by label": {**_JOBS, "source": "reports", "group": ["label"]},
+    "taxonomies, by predicate": {**_JOBS, "source": "taxonomies", "group": ["predicate"]},
+    "taxonomies, malicious by value": {
+        **_JOBS,
+        "source": "taxonomies",
+        "group": ["predicate", "value"],
+        "filter": [{"field": "level", "values": ["malicious"]}],
+    },
+    "observables, by data type": {**_JOBS, "source": "observables", "group": ["dataType"]},
+    "observables, sighted": {**_JOBS, "source": "observables", "group": ["sighted"]},
+    "artifacts, by data type": {**_JOBS, "source": "artifacts", "group": ["dataType"]},
+    "artifacts, by analyzer": {**_JOBS, "source": "artifacts", "group": ["analyzer"]},
+    "audit, by user": {**_JOBS, "source": "audit", "group": ["user"]},
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1_000_000)
+    parser.add_argument("--plans", action="store_true", help="show Postgres's plan of each question")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cortexql-bench-") as folder:
+        asyncio.run(_measure(Path(folder), options.jobs, plans=options.plans))
+
+
+async def _measure(folder: Path, jobs: int, *, plans: bool) -> None:
+    async with embedded.servers(folder) as servers:
+        settings = Settings(
+            database_url=servers.database_url, redis_url=servers.redis_url, data_dir=folder, _env_file=None
+        )
+        async with open_resources(settings) as resources:
+            await migrate.upgrade(resources.engine)
+            async with resources.transactions(system("bench")) as tx:
+                for name in ("many", "few"):
+                    await organizations.create(tx, name, "")
+            await search.fill(resources.engine, jobs)
+            await fill_reports(resources)
+            await _show(resources, plans=plans)
+
+
+async def fill_reports(resources: Resources) -> None:
+    """Give each job that succeeded its report."""
+    autocommit = resources.engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with autocommit.connect() as connection:
+        for statement in _REPORTS.split(";\n"):
+            await connection.execute(text(statement))
+        await connection.execute(text("VACUUM ANALYZE"))
+
+
+def asked() -> dict[str, Widget]:
+    """Return the questions, and those of the ready dashboards."""
+    found = {name: widgets.parse(dict(spec)) for name, spec in QUESTIONS.items()}
+    for name, content in dashboards.ready().items():
+        found |= {f"{name}: {one.title}": one for one in content.widgets if one.type is not WidgetType.TEXT}
+    return found
+
+
+async def _show(resources: Resources, *, plans: bool) -> None:
+    reader = Principal("bench", 1, 1, frozenset({Role.ORGADMIN}))
+    table = Table("question", "points", "milliseconds")
+    console = Console(width=140)
+    for name, widget in asked().items():
+        best, points = float("inf"), 0
+        for _ in range(_ROUNDS):
+            began = time.perf_counter()
+            try:
+                async with resources.transactions(reader) as tx:
+                    points = len((await questions.answer(tx, widget)).points)
+            except InvalidInputError:
+                break
+            best = min(best, time.perf_counter() - began)
+        table.add_row(name, f"{points}", f"{best * 1000:.1f}")
+        if plans and points:
+            console.print(f"[bold]{name}")
+            console.print(await plan_of(resources, reader, widget), highlight=False, markup=False)
+    console.print(table)
+
+
+async def plan_of(resources: Resources, reader: Principal, widget: Widget) -> str:
+    """Return Postgres's plan of a question."""
+    run: list[tuple[str, Any]] = []
+
+    def note(_conn: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if "figure" in statement:
+            run.append((statement, parameters))
+
+    async with resources.transactions(reader) as tx:
+        connection = await tx.session.connection()
+        event.listen(connection.sync_connection, "before_cursor_execute", note)
+        await questions.answer(tx, widget)
+        (statement, parameters) = run[0]
+        plan = await connection.exec_driver_sql(f"EXPLAIN ANALYZE {statement}", parameters)
+        return "\n".join(line for (line,) in plan)
+
+
+if __name__ == "__main__":
+    main()
