@@ -181,6 +181,34 @@ async def test_a_dashboard_is_made_arranged_and_watched(
 
 
 @pytest.mark.parts
+async def test_a_widget_is_dragged_to_its_place(
+    url: str, world: World, resources: Resources, page: Page
+) -> None:
+    async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
+        widgets = [{**BAR, "title": title, "width": 4} for title in ("One", "Two", "Three")]
+        row = await dashboards.create(tx, dashboards.read(file(widgets=widgets)))
+    await give_password(resources, "orgadmin@alpha")
+    await page.set_viewport_size({"width": 1280, "height": 900})
+    await enter(page, url, "orgadmin@alpha")
+    await page.goto(f"{url}/admin/dashboards/{row.id}?edit=1")
+    titles = page.locator(".widget .card-title")
+    await expect(titles).to_have_text(["One", "Two", "Three"])
+    await expect(page.locator(".chart canvas, .widget-body .card-body").first).to_be_visible()
+    grips = page.locator(".grip")
+    begin, end = await grips.nth(2).bounding_box(), await grips.nth(0).bounding_box()
+    assert begin is not None
+    assert end is not None
+    await page.mouse.move(begin["x"] + 5, begin["y"] + 5)
+    await page.mouse.down()
+    await page.mouse.move(end["x"] + 40, end["y"] + 10, steps=12)
+    await page.mouse.move(end["x"] + 5, end["y"] + 5, steps=3)
+    await page.mouse.up()
+    await expect(titles).to_have_text(["Three", "One", "Two"])
+    await page.reload()
+    await expect(titles).to_have_text(["Three", "One", "Two"])
+
+
+@pytest.mark.parts
 @pytest.mark.parametrize(
     "path", ["/admin/dashboards", *(f"/admin/dashboards/{n}" for n in dashboards.ready())]
 )

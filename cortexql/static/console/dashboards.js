@@ -161,7 +161,7 @@
     setInterval(() => { if (Date.now() - last >= LONGEST_MS) refresh(); }, 5000);
   };
   const arrange = (board) => {
-    if (!window.Sortable || !board.querySelector(".grip")) return;
+    if (!board.querySelector(".grip")) return;
     new Sortable(board, {
       handle: ".card-header",
       filter: "button, a, input",
