@@ -166,7 +166,7 @@ async def crawl_routes(
         # The way in and out is nobody's, a stream has no end, and the instance's figures are those of all together;
         # what names nothing must not be done here.
         if (
-            name in ("GET /admin/live", "GET /metrics")
+            name in ("GET /admin/live", "GET /admin/foot", "GET /metrics")
             or "/log" in path
             or (method != "GET" and (only or not parameter))
         ):
