@@ -25,14 +25,13 @@ from cortexql.auth.places import Places
 from cortexql.auth.rates import Rates
 from cortexql.auth.renewal import Renewal
 from cortexql.auth.x509 import ForwardedMiddleware
-from cortexql.downloads import audit
+from cortexql.downloads import audit, exports
 from cortexql.downloads.files import download
 from cortexql.errors import CortexError, RateLimitedError, TooLargeError
 from cortexql.log import get_logger
 from cortexql.resolvers.asgi import GraphQLApp
 from cortexql.resolvers.stream import StreamApp
 from cortexql.resources import open_resources
-from cortexql.rest import exports
 from cortexql.rest.errors import render
 from cortexql.rest.routes import CORTEX_PATHS
 from cortexql.rest.routes import routes as cortex_routes
