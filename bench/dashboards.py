@@ -4,12 +4,9 @@ The rows are those of `bench.search`, with a report of two taxonomies and an art
 of the jobs are of the period that is asked. Times are of a whole answer, the best of three.
 """
 
-import argparse
 import asyncio
-import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,13 +14,11 @@ from rich.table import Table
 from sqlalchemy import event, text
 
 from bench import search
-from cortexql import embedded, migrate
 from cortexql.errors import InvalidInputError
-from cortexql.principal import Principal, Role, system
-from cortexql.resources import Resources, open_resources
-from cortexql.services import dashboards, organizations, questions, widgets
+from cortexql.principal import Principal, Role
+from cortexql.resources import Resources
+from cortexql.services import dashboards, questions, widgets
 from cortexql.services.widgets import Widget, WidgetType
-from cortexql.settings import Settings
 
 _ROUNDS = 3
 _REPORTS = """
@@ -102,27 +97,14 @@ QUESTIONS: Mapping[str, Mapping[str, Any]] = {
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=1_000_000)
-    parser.add_argument("--plans", action="store_true", help="show Postgres's plan of each question")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="cortexql-bench-") as folder:
-        asyncio.run(_measure(Path(folder), options.jobs, plans=options.plans))
+    options = search.read_options(__doc__)
+    asyncio.run(_measure(options.jobs, plans=options.plans))
 
 
-async def _measure(folder: Path, jobs: int, *, plans: bool) -> None:
-    async with embedded.servers(folder) as servers:
-        settings = Settings(
-            database_url=servers.database_url, redis_url=servers.redis_url, data_dir=folder, _env_file=None
-        )
-        async with open_resources(settings) as resources:
-            await migrate.upgrade(resources.engine)
-            async with resources.transactions(system("bench")) as tx:
-                for name in ("many", "few"):
-                    await organizations.create(tx, name, "")
-            await search.fill(resources.engine, jobs)
-            await fill_reports(resources)
-            await _show(resources, plans=plans)
+async def _measure(jobs: int, *, plans: bool) -> None:
+    async with search.filled(jobs) as resources:
+        await fill_reports(resources)
+        await _show(resources, plans=plans)
 
 
 async def fill_reports(resources: Resources) -> None:

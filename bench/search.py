@@ -9,6 +9,8 @@ import asyncio
 import hashlib
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,26 +78,42 @@ _SEARCHES = {
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    options = read_options(__doc__)
+    asyncio.run(_measure(options.jobs, plans=options.plans))
+
+
+async def _measure(jobs: int, *, plans: bool) -> None:
+    async with filled(jobs) as resources:
+        await _show(resources, plans=plans)
+
+
+def read_options(description: str | None) -> argparse.Namespace:
+    """Read `--jobs` and `--plans`."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--jobs", type=int, default=1_000_000)
-    parser.add_argument("--plans", action="store_true", help="show Postgres's plan of each search")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="cortexql-bench-") as folder:
-        asyncio.run(_measure(Path(folder), options.jobs, plans=options.plans))
+    parser.add_argument("--plans", action="store_true", help="show Postgres's plan of each question")
+    return parser.parse_args()
 
 
-async def _measure(folder: Path, jobs: int, *, plans: bool) -> None:
-    async with embedded.servers(folder) as servers:
-        settings = Settings(
-            database_url=servers.database_url, redis_url=servers.redis_url, data_dir=folder, _env_file=None
-        )
-        async with open_resources(settings) as resources:
-            await migrate.upgrade(resources.engine)
-            async with resources.transactions(system("bench")) as tx:
-                for name in ("many", "few"):
-                    await organizations.create(tx, name, "")
-            await fill(resources.engine, jobs)
-            await _show(resources, plans=plans)
+@asynccontextmanager
+async def filled(jobs: int) -> AsyncIterator[Resources]:
+    """Yield an instance with so many jobs, of two organizations."""
+    with tempfile.TemporaryDirectory(prefix="cortexql-bench-") as name:
+        folder = Path(name)
+        async with embedded.servers(folder) as servers:
+            settings = Settings(
+                database_url=servers.database_url,
+                redis_url=servers.redis_url,
+                data_dir=folder,
+                _env_file=None,
+            )
+            async with open_resources(settings) as resources:
+                await migrate.upgrade(resources.engine)
+                async with resources.transactions(system("bench")) as tx:
+                    for organization in ("many", "few"):
+                        await organizations.create(tx, organization, "")
+                await fill(resources.engine, jobs)
+                yield resources
 
 
 async def fill(engine: AsyncEngine, jobs: int) -> None:

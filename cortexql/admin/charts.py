@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 
 import orjson
 
-from cortexql.services import questions
+from cortexql.services import questions, text
 from cortexql.services.questions import Answer
 from cortexql.services.widgets import TIME, Bucket, Measure, Widget
 
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 _NONE = "none"
 
 
@@ -53,7 +52,7 @@ def to_chart(widget: Widget, answer: Answer) -> Chart:
 
 def cell(value: str | float | None) -> str | float | None:
     """Return a cell of a CSV file: nothing that a spreadsheet would run."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
+    return text.no_formula(value) if isinstance(value, str) else value
 
 
 def figure_text(value: float | None) -> str:
@@ -73,7 +72,7 @@ def _by_key(widget: Widget, answer: Answer) -> tuple[list[str], list[Series]]:
 def _over_time(widget: Widget, answer: Answer) -> tuple[list[str], list[Series]]:
     times = questions.times(widget.bucket, answer.since, answer.until)
     figures = {(point.time, point.keys): point.value for point in answer.points}
-    empty = 0.0 if widget.measure in (Measure.COUNT, Measure.DISTINCT, Measure.SUM) else None
+    empty = widget.measure.of_nothing
     sums: dict[tuple[str | None, ...], float] = {}
     for point in answer.points:
         sums[point.keys] = sums.get(point.keys, 0) + (point.value or 0)

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cortexql import __version__
 from cortexql.admin import charts
+from cortexql.models import PAP, TLP
 
 # Tones of console.css.
 _LEVELS = {"info": "blue", "safe": "green", "suspicious": "orange", "malicious": "red"}
@@ -33,8 +34,6 @@ _DECEIVING = {
     code: f"[U+{code:04X}]"
     for code in (0x61C, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
 }
-_TLP = ("CLEAR", "GREEN", "AMBER", "AMBER+STRICT", "RED")
-_PAP = ("CLEAR", "GREEN", "AMBER", "RED")
 
 
 def render(template: str, **context: object) -> str:
@@ -100,8 +99,8 @@ def _environment_of(folder: Path) -> Environment:
         "notice": lambda name: _NOTICES.get(str(name), ""),
         "level_tone": lambda level: _LEVELS.get(str(level), "grey"),
         "state_tone": lambda state: _STATES.get(str(state), "grey"),
-        "tlp": lambda level: f"TLP:{_TLP[level]}",
-        "pap": lambda level: f"PAP:{_PAP[level]}",
+        "tlp": lambda level: f"TLP:{TLP[level]}",
+        "pap": lambda level: f"PAP:{PAP[level]}",
         "tlp_tone": lambda level: _TLP_TONES[level],
     }
     environment.globals |= {"vendor": "/static/vendor", "version": __version__, "kinds": _KINDS}

@@ -106,6 +106,11 @@ def console(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     return endpoint
 
 
+def file_headers(name: str) -> dict[str, str]:
+    """Return the headers of an answer that is kept as a file, and by nobody on the way."""
+    return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+
+
 def is_fragment(request: Request) -> bool:
     """Say whether HTMX asks for a part of a page. When it restores a page of the history it wants all of it."""
     return "hx-request" in request.headers and "hx-history-restore-request" not in request.headers

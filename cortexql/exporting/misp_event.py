@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 
 from pymisp import MISPAttribute, MISPEvent, MISPSighting
 
-from cortexql.models import Level, Report
+from cortexql.models import TLP, Level, Report
 from cortexql.services.exports import Export, Exported
 from cortexql.services.submission import FILE
 
@@ -28,7 +28,6 @@ _TYPES = {
     "file": "filename|sha256",
 }
 _HASHES = {32: "md5", 40: "sha1", 56: "sha224", 64: "sha256", 96: "sha384", 128: "sha512"}
-_TLP = ("clear", "green", "amber", "amber+strict", "red")
 # MISP's threat levels: 1 high, 2 medium, 3 low, 4 undefined.
 _THREATS = {Level.MALICIOUS: 1, Level.SUSPICIOUS: 2, Level.SAFE: 3, Level.INFO: 4}
 _ANALYSIS_COMPLETED, _OWN_ORGANIZATION_ONLY = 2, 0
@@ -49,7 +48,7 @@ def event(export: Export, selection: str) -> MISPEvent:
     made.analysis = _ANALYSIS_COMPLETED
     verdicts = [row.verdict for row in export.rows if row.verdict is not None]
     made.threat_level_id = min((_THREATS[each] for each in verdicts), default=4)
-    made.add_tag(f"tlp:{_TLP[max((row.tlp for row in export.rows), default=0)]}")
+    made.add_tag(_tlp_tag(max((row.tlp for row in export.rows), default=0)))
     for row in export.rows:
         made.attributes.append(_attribute(row, UUID(str(made.uuid))))
     return made
@@ -69,7 +68,7 @@ def _attribute(row: Exported, event_id: UUID) -> MISPAttribute:
         last_seen=seen.last_seen,
         distribution=5,  # as the event
     )
-    made.add_tag(f"tlp:{_TLP[row.tlp]}")
+    made.add_tag(_tlp_tag(row.tlp))
     for sighting in row.sightings:
         said = MISPSighting()
         at = int(sighting.at.timestamp())
@@ -78,6 +77,10 @@ def _attribute(row: Exported, event_id: UUID) -> MISPAttribute:
         said.from_dict(uuid=id_, date_sighting=at, source=sighting.place, type="0", value=value)
         made.Sighting.append(said)
     return made
+
+
+def _tlp_tag(tlp: int) -> str:
+    return f"tlp:{TLP[tlp].lower()}"
 
 
 def _type(row: Exported) -> str:

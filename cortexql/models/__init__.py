@@ -5,7 +5,18 @@ from cortexql.models.audit import Audit, AuditAction
 from cortexql.models.dashboard import Dashboard
 from cortexql.models.definition import CatalogRefresh, Definition, ItemType, NeuronType
 from cortexql.models.image import Image, ImagePolicy
-from cortexql.models.job import Job, JobEvent, JobStage, JobStatus, Observable, Priority, RunnerKind, Sighting
+from cortexql.models.job import (
+    PAP,
+    TLP,
+    Job,
+    JobEvent,
+    JobStage,
+    JobStatus,
+    Observable,
+    Priority,
+    RunnerKind,
+    Sighting,
+)
 from cortexql.models.network import Authority, Proxy, Registry
 from cortexql.models.neuron import Neuron, SharedConfig
 from cortexql.models.organization import Organization, OrganizationStatus
@@ -18,6 +29,8 @@ from cortexql.models.user import ApiKey, User, UserStatus
 from cortexql.models.worker import HealthCheck, Worker
 
 __all__ = [
+    "PAP",
+    "TLP",
     "ApiKey",
     "Artifact",
     "Attachment",

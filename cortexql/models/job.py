@@ -44,6 +44,9 @@ class Priority(IntEnum):
     BULK = 1
 
 
+# The words of a job's `tlp` and `pap`, by their numbers.
+TLP = ("CLEAR", "GREEN", "AMBER", "AMBER+STRICT", "RED")
+PAP = ("CLEAR", "GREEN", "AMBER", "RED")
 _LISTED = "status <> 'deleted'"
 _SEARCHED = {
     "neuron_name": _LISTED,

@@ -123,12 +123,12 @@ async def put_widget(tx: Transaction, dashboard_id: int, widget: Widget) -> Dash
     """Put a widget in the place of the one with its id, or at the end where it has none."""
     tx.principal.require(Permission.READ)
     row = await _get_to_change(tx, dashboard_id)
-    present = of_row(row)
+    present = content_of(row)
     if widget.id:
-        _find(row, widget.id)
-        placed = [widget if one.id == widget.id else one for one in present]
+        find_widget(present, widget.id)
+        placed = [widget if one.id == widget.id else one for one in present.widgets]
     else:
-        placed = [*present, widget]
+        placed = [*present.widgets, widget]
     row.widgets = _to_rows(placed, tx.principal)
     return await _changed(tx, row)
 
@@ -137,7 +137,7 @@ async def remove_widget(tx: Transaction, dashboard_id: int, widget_id: str) -> D
     """Remove a widget."""
     tx.principal.require(Permission.READ)
     row = await _get_to_change(tx, dashboard_id)
-    _find(row, widget_id)
+    find_widget(content_of(row), widget_id)
     row.widgets = [one for one in row.widgets if one["id"] != widget_id]
     return await _changed(tx, row)
 
@@ -165,14 +165,9 @@ def may_change(principal: Principal, row: Dashboard) -> bool:
     return is_owner or (row.is_shared and principal.may(Permission.NEURON_MANAGE))
 
 
-def of_row(row: Dashboard) -> list[Widget]:
-    """Return a stored dashboard's widgets."""
-    return [widgets.parse(one) for one in row.widgets]
-
-
 def content_of(row: Dashboard) -> Content:
     """Return what a stored dashboard says."""
-    return Content(row.name, row.description, of_row(row))
+    return Content(row.name, row.description, [widgets.parse(one) for one in row.widgets])
 
 
 def find_widget(content: Content, widget_id: str) -> Widget:
@@ -280,11 +275,6 @@ async def _changed(tx: Transaction, row: Dashboard) -> Dashboard:
     row.updated_at = await tx.session.scalar(select(func.now())) or row.updated_at
     await tx.flush()
     return row
-
-
-def _find(row: Dashboard, widget_id: str) -> None:
-    if not any(one["id"] == widget_id for one in row.widgets):
-        raise NotFoundError("there is no such widget")
 
 
 def _to_rows(given: Iterable[Widget], principal: Principal) -> list[dict[str, Any]]:

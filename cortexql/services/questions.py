@@ -182,7 +182,7 @@ def _point(widget: Widget, row: list[Any]) -> Point:
 
 def _filled(widget: Widget, points: Sequence[Point], since: datetime, until: datetime) -> Sequence[Point]:
     """Return a line's points with those between, at which there was nothing."""
-    empty = 0.0 if widget.measure in (Measure.COUNT, Measure.DISTINCT, Measure.SUM) else None
+    empty = widget.measure.of_nothing
     found = {point.time: point for point in points}
     return [found.get(time) or Point(time, (), empty) for time in times(widget.bucket, since, until)]
 

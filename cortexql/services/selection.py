@@ -36,9 +36,12 @@ async def find(
     by_ref.update(known)
     missing = [str(ref) for ref in wanted if ref not in by_ref]
     offered = await _offered(tx, missing)
+    places: dict[int | str, int] = {}
+    for place, ref in enumerate(wanted):
+        places.setdefault(ref, place)
     found: list[Named] = []
-    for ref in dict.fromkeys(wanted):
-        path = (kind.value,) if single else (f"{kind.value}s", str(wanted.index(ref)))
+    for ref, place in places.items():
+        path = (kind.value,) if single else (f"{kind.value}s", str(place))
         neuron = by_ref.get(ref)
         name = neuron.neuron.name if neuron else str(ref)
         found.append((name, neuron or _missing(kind, name, is_offered=name in offered, path=path)))

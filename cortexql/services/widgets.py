@@ -58,6 +58,11 @@ class Measure(StrEnum):
     MEAN = "mean"
     PERCENTILE = "percentile"
 
+    @property
+    def of_nothing(self) -> float | None:
+        """Return the figure where there are no rows."""
+        return None if self in (Measure.MEAN, Measure.PERCENTILE) else 0.0
+
 
 class Bucket(StrEnum):
     """How time is cut, in UTC; a week begins on Monday."""

@@ -12,6 +12,7 @@ from cortexql.principal import Permission, Principal, Role
 from cortexql.resources import Resources
 from cortexql.services import dashboards, questions, widgets
 from cortexql.services.dashboards import Changes, Content
+from cortexql.services.widgets import WidgetType
 from tests.conftest import World
 from tests.services.steps import TEST
 
@@ -110,7 +111,10 @@ async def test_every_ready_widget_answers(resources: Resources, world: World, na
     for principal in (world.alpha.principals[Role.ORGADMIN], world.superadmin):
         async with resources.transactions(principal) as tx:
             for widget in dashboards.ready()[name].widgets:
-                await questions.answer(tx, widget)
+                found = await questions.answer(tx, widget)
+                assert found.until - found.since == widget.period
+                if widget.type is WidgetType.COUNTER:
+                    assert len(found.points) == 1
 
 
 @pytest.mark.parametrize(

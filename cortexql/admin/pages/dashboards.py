@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from starlette.responses import Response
 
-from cortexql.admin.visit import Visit, to_int
+from cortexql.admin.visit import Visit, file_headers, to_int
 from cortexql.errors import CortexError, InvalidInputError, NotFoundError
 from cortexql.services import dashboards, log
 from cortexql.services.dashboards import Changes, Content
@@ -75,10 +75,7 @@ async def export(visit: Visit) -> Response:
     """Send it as a file."""
     async with visit.open() as tx:
         shown = await find(visit, tx)
-    headers = {
-        "Content-Disposition": f'attachment; filename="dashboard-{shown.id}.json"',
-        "Cache-Control": "no-store",
-    }
+    headers = file_headers(f"dashboard-{shown.id}.json")
     return Response(dashboards.export(shown.content), media_type="application/json", headers=headers)
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from cortexql.admin.pages import job_filters
 from cortexql.admin.pages.job_rows import JobRow, read_rows
-from cortexql.admin.visit import Visit
+from cortexql.admin.visit import Visit, file_headers
 from cortexql.services import jobs, text
 from cortexql.services.page import MAX_SIZE, PageRequest
 
@@ -28,10 +28,7 @@ async def to_json_lines(visit: Visit) -> Response:
 async def _send(visit: Visit, suffix: str, kind: str, write: Callable[[dict[str, Any]], str]) -> Response:
     filters = job_filters.given(visit)
     job_filters.to_filter(filters)
-    headers = {
-        "Content-Disposition": f'attachment; filename="jobs.{suffix}"',
-        "Cache-Control": "no-store",
-    }
+    headers = file_headers(f"jobs.{suffix}")
     heading = suffix == "csv"
     return StreamingResponse(_lines(visit, filters, write, heading=heading), media_type=kind, headers=headers)
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from cortexql.admin import tree
 from cortexql.admin.pages import job_filters
 from cortexql.admin.pages.job_rows import JobRow, read_rows
-from cortexql.admin.visit import Visit
+from cortexql.admin.visit import Visit, file_headers
 from cortexql.errors import NotFoundError, TooLargeError
 from cortexql.models import Artifact, Attachment, JobEvent, JobStatus, Level, Report
 from cortexql.services import jobs, log, reports, scheduling
@@ -125,11 +125,8 @@ async def download(visit: Visit) -> Response:
         if not found:
             raise NotFoundError("the job has no report")
         output = (await reports.outputs(tx, [found[0].id]))[found[0].id]
-    headers = {
-        "Content-Disposition": f'attachment; filename="job-{found[0].job_id}.json"',
-        "Content-Security-Policy": "sandbox; default-src 'none'",
-        "Cache-Control": "no-store",
-    }
+    headers = file_headers(f"job-{found[0].job_id}.json")
+    headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
     return Response(
         orjson.dumps(output, option=orjson.OPT_INDENT_2), media_type="application/json", headers=headers
     )

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from cortexql.admin.charts import Chart, cell, to_chart
 from cortexql.admin.pages.dashboards import Shown, find, number
-from cortexql.admin.visit import Visit
+from cortexql.admin.visit import Visit, file_headers
 from cortexql.admin.widget_form import Form, empty_form, form_of, read_form
 from cortexql.errors import CortexError, ForbiddenError
 from cortexql.services import dashboards, questions, widgets
@@ -41,10 +41,7 @@ async def to_csv(visit: Visit) -> Response:
     writer = csv.writer(lines, lineterminator="\r\n")
     writer.writerow([cell(name) for name in chart.columns])
     writer.writerows([cell(value) for value in row] for row in chart.rows)
-    headers = {
-        "Content-Disposition": f'attachment; filename="dashboard-{shown.id}-{widget.id}.csv"',
-        "Cache-Control": "no-store",
-    }
+    headers = file_headers(f"dashboard-{shown.id}-{widget.id}.csv")
     return Response(lines.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
