@@ -91,6 +91,7 @@ PAGES[Role.ORGADMIN] = PAGES[Role.ANALYZE] | {
 PAGES[Role.SUPERADMIN] = dict.fromkeys(PAGES[Role.ORGADMIN], 200) | {
     "/admin/analyses": 403,
     "/admin/observables/send": 403,
+    "/admin/dashboards/none": 404,
     "/admin/users?organization=beta": 200,
     "/admin/neurons?organization=beta": 200,
 }
