@@ -39,6 +39,7 @@ _PRESENT_LOOK_SECONDS = 60.0
 _EXAMINE_SECONDS = 300.0
 _RETENTION_SECONDS = 600.0
 _WATCH_LOOK_SECONDS = 5.0
+_REAP_SECONDS = 15.0
 _SCHEDULE = system("schedule")
 _FIRST_PYTHON_WITH_PIDFD = (3, 12)
 
@@ -120,7 +121,7 @@ def _watch_children() -> None:
 
 
 def _reap(settings: Settings) -> None:
-    """Remove what dead workers of this host left running."""
+    """Remove what runs on this host, or on its engine, for nobody."""
     process.reap(settings.jobs_dir)
     if RunnerKind.DOCKER in settings.runners and docker_engine.is_available(settings.docker_host):
         with closing(docker_engine.connect(settings.docker_host)) as client:
@@ -192,12 +193,17 @@ def _keep(resources: Resources) -> list[Coroutine[Any, Any, None]]:
     async def watch() -> None:
         await watching.look_at_due(transactions, settings, resources.cipher)
 
+    async def reap() -> None:
+        await asyncio.to_thread(_reap, settings)
+
     return [
         # A start has read them just now.
         _repeat("worker.refresh_failed", refresh, _REFRESH_LOOK_SECONDS, at_once=False),
         _repeat("worker.retention_failed", lambda: retention.sweep(transactions), _RETENTION_SECONDS),
         _repeat("worker.examination_failed", examine, _EXAMINE_SECONDS),
         _repeat("worker.watch_failed", watch, _WATCH_LOOK_SECONDS),
+        # What an engine that was away could not remove, and what another worker here left as it died.
+        _repeat("worker.reap_failed", reap, _REAP_SECONDS, at_once=False),
     ]
 
 

@@ -1,5 +1,7 @@
 """`worker`."""
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -19,3 +21,7 @@ def run_worker(concurrency: Concurrency = 4) -> None:
     """Run one worker process until it is stopped."""
     pass_over_loaded()
     run(worker.run(found_servers(read_settings()), concurrency))
+    # A thread may still wait for an engine: an exit in order would wait for it, as long as a pull takes.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

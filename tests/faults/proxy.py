@@ -9,10 +9,15 @@ _CHUNK_BYTES = 2**16
 
 
 class Proxy:
-    """Listens on a port of this host and passes everything on to a server's Unix socket."""
+    """Listens on a port of this host and passes everything on to a server's Unix socket.
 
-    def __init__(self, target: str) -> None:
+    `holds`: what a client sends with these words in it stands still until `resume`, and `reached` is set.
+    """
+
+    def __init__(self, target: str, holds: bytes | None = None) -> None:
         self._target = target
+        self._holds = holds
+        self.reached = asyncio.Event()
         self._passing = asyncio.Event()
         self._passing.set()
         self._server: asyncio.Server | None = None
@@ -59,7 +64,7 @@ class Proxy:
             writer.transport.abort()
             return
         self._open |= {writer, before}
-        self._begin(self._pass_on(reader, before))
+        self._begin(self._pass_on(reader, before, self._holds))
         self._begin(self._pass_on(behind, writer))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -67,9 +72,14 @@ class Proxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, holds: bytes | None = None
+    ) -> None:
         with suppress(OSError):
             while chunk := await reader.read(_CHUNK_BYTES):
+                if holds is not None and holds in chunk and not self.reached.is_set():
+                    self._passing.clear()
+                    self.reached.set()
                 await self._passing.wait()
                 writer.write(chunk)
                 await writer.drain()
