@@ -8,6 +8,7 @@ from starlette.datastructures import FormData
 
 from cortexql.catalog.definition import ParsedItem
 from cortexql.errors import CortexError, InvalidInputError
+from cortexql.services.configuration import MASK
 
 _PREFIX = "item:"
 _CLEAR = "clear:"
@@ -42,14 +43,17 @@ def fields(
     form: FormData,
     error: CortexError | None,
 ) -> list[Field]:
-    """Return the fields: what was filled in, else what is stored; a secret's field is always empty."""
+    """Return the fields: what was filled in, else what is stored; a secret's field is always empty.
+
+    A secret that stands where none is expected, as a proxy's password, shows as a mask.
+    """
     wrong = error.field[-1] if error and error.field else ""
     return [
         Field(
             item,
             _PREFIX + item.name,
             _CLEAR + item.name,
-            "" if item.secret else _filled_in(form, item) or _to_text(values.get(item.name)),
+            "" if item.secret else _filled_in(form, item) or _shown(values, item, secrets_set),
             "" if item.secret else _to_text(item.default),
             item.name in secrets_set,
             error.message if error and wrong == item.name else "",
@@ -102,6 +106,10 @@ def _described(item: ParsedItem) -> str:
         item.description or "",
     ]
     return "; ".join(word for word in words if word)
+
+
+def _shown(values: Mapping[str, Any], item: ParsedItem, secrets_set: set[str]) -> str:
+    return MASK if item.name in secrets_set else _to_text(values.get(item.name))
 
 
 def _filled_in(form: FormData, item: ParsedItem) -> str:

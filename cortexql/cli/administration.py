@@ -26,6 +26,7 @@ from cortexql.services import (
     page,
     passwords,
     rotation,
+    shared_configs,
     users,
 )
 from cortexql.transaction import Transaction
@@ -203,6 +204,10 @@ def enable(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="A configuration item: name=value.")
     ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(help="An item to keep secret, for all of its baseConfig there; again for several."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Its name; the definition's id unless given.")] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -211,6 +216,9 @@ def enable(
     async def work(tx: Transaction, resources: Resources) -> None:
         found = await definitions.get(tx, definition)
         values = _values(configuration.all_items(found), setting or [])
+        if secret:
+            chosen = dict.fromkeys(secret, True)
+            await shared_configs.set_secrecy(tx, found.base_config, chosen, resources.cipher, organization)
         new = neurons.NewNeuron(definition, name, values, organization=organization)
         await neurons.enable(tx, new, resources.cipher)
 
@@ -225,7 +233,8 @@ def _values(items: tuple[ParsedItem, ...], settings: list[str]) -> dict[str, Any
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or name not in known:
-            raise CommandError(f"--set {setting}: expected name=value with one of {', '.join(sorted(known))}")
+            # The value is not told: it may be a secret.
+            raise CommandError(f"--set {name}: expected name=value with one of {', '.join(sorted(known))}")
         item = known[name]
         if item.multi:
             values[name] = values.get(name, []) + [coerce(part, item.type) for part in _parts(name, text)]

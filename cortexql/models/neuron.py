@@ -48,7 +48,10 @@ class Neuron(SQLModel, table=True):
 
 
 class SharedConfig(SQLModel, table=True):
-    """What all neurons of one baseConfig share in an organization: credentials, as a rule."""
+    """What all neurons of one baseConfig share in an organization: credentials, as a rule.
+
+    `secrecy` says of some of its items whether they are secret there, whatever their definition says.
+    """
 
     __tablename__ = "shared_config"
     __table_args__ = (UniqueConstraint("organization_id", "base_config"),)
@@ -58,3 +61,6 @@ class SharedConfig(SQLModel, table=True):
     base_config: str = columns.text(256)
     configuration: dict[str, Any] = Field(default_factory=dict, sa_type=JSONB)
     secrets: dict[str, str] = Field(default_factory=dict, sa_type=JSONB)
+    secrecy: dict[str, bool] = Field(
+        default_factory=dict, sa_type=JSONB, sa_column_kwargs={"server_default": "{}"}
+    )

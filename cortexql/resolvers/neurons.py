@@ -19,6 +19,7 @@ from cortexql.schema.inputs import (
     PullImageInput,
     RefreshCatalogInput,
     SetQuotaInput,
+    SetSecrecyInput,
     UpdateNeuronInput,
     UpdateSharedConfigInput,
     container_settings,
@@ -27,7 +28,6 @@ from cortexql.schema.inputs import (
 )
 from cortexql.schema.neurons import Analyzer, NeuronDefinition, NeuronImage, Responder, to_neuron
 from cortexql.schema.quotas import Quota
-from cortexql.schema.scalars import JSON
 from cortexql.services import definitions, images, neurons, quotas, shared_configs, usage
 
 
@@ -188,12 +188,26 @@ class NeuronMutations:
     ) -> payloads.SharedConfigPayload:
         values = to_object(input.configuration, "configuration")
         async with info.context.open() as tx:
-            row, shown = await shared_configs.update(
+            found = await shared_configs.update(
                 tx, input.base_config, values, info.context.resources.cipher, input.organization
             )
-        return payloads.SharedConfigPayload(
-            base_config=row.base_config, configuration=JSON(shown), secrets_set=sorted(row.secrets)
-        )
+        return payloads.SharedConfigPayload.of(found)
+
+    @strawberry.mutation(
+        description="Says which configuration items of a baseConfig are secret in the viewer's organization. What is "
+        "stored in clear of them is encrypted at once; what stands in reports and in the audit log already stays. "
+        "What is stored as a secret stays one until another value is given."
+    )
+    @expected(payloads.SharedConfigPayload, "base_config")
+    async def set_secrecy(
+        self, info: Info, input: Annotated[SetSecrecyInput, given]
+    ) -> payloads.SharedConfigPayload:
+        secrecy = {item.name: item.secret for item in input.items}
+        async with info.context.open() as tx:
+            found = await shared_configs.set_secrecy(
+                tx, input.base_config, secrecy, info.context.resources.cipher, input.organization
+            )
+        return payloads.SharedConfigPayload.of(found)
 
     @strawberry.mutation(description="Sets or lifts a budget.")
     @expected(payloads.QuotaPayload)

@@ -169,12 +169,13 @@ def definition(row: Definition) -> dict[str, Any]:
 
 def config(found: Shareable) -> dict[str, Any]:
     """Return a base configuration, its secrets masked; none of it is set: an empty object."""
-    row = found.stored
+    row, hidden = found.stored, {each.name for each in found.items if each.secret}
+    plain = {name: value for name, value in row.configuration.items() if name not in hidden} if row else {}
     return {
         "name": found.name,
         "workers": list(found.definitions),
         "configurationItems": [{**item(each), "required": False} for each in found.items],
-        "config": {**row.configuration, **dict.fromkeys(row.secrets, configuration.MASK)} if row else {},
+        "config": plain | dict.fromkeys(row.secrets if row else (), configuration.MASK),
     }
 
 
@@ -291,9 +292,10 @@ def _configuration(whole: WholeNeuron) -> dict[str, Any]:
     above = [each for each in (whole.configured.common, whole.configured.shared) if each is not None]
     shared = {name for each in above for name in (*each.configuration, *each.secrets)}
     shown: dict[str, Any] = {}
-    for found in configuration.all_items(row.definition):
+    for found in whole.configured.items:
         elsewhere = found.name in shared
         default = None if found.secret or elsewhere else found.default
+        own = {} if found.secret else row.configuration
         masked = configuration.MASK if found.name in row.secrets else None
-        shown[found.name] = masked or row.configuration.get(found.name, default)
+        shown[found.name] = masked or own.get(found.name, default)
     return shown

@@ -288,6 +288,19 @@ class UpdateSharedConfigInput:
     organization: str | None = strawberry.field(default=None, description="For whom; a superadmin's choice.")
 
 
+@strawberry.input(description="Whether a configuration item is secret.")
+class ItemSecrecyInput:
+    name: str = strawberry.field(description="The item's name; it takes a string or a text.")
+    secret: bool | None = strawberry.field(description="Null: as its definition has it.")
+
+
+@strawberry.input(description="Which items of one baseConfig are secret in an organization.")
+class SetSecrecyInput:
+    base_config: str = strawberry.field(description="Which baseConfig; `global`: what all neurons have.")
+    items: list[ItemSecrecyInput] = strawberry.field(description="Items that change; the others stay.")
+    organization: str | None = strawberry.field(default=None, description="For whom; a superadmin's choice.")
+
+
 @strawberry.input(
     description="Exactly one of `neuron` and `baseConfig`; `organization` null is the whole instance's budget. "
     "`limit` null lifts it. A superadmin sets any. An orgadmin sets limits on neurons of its own, which bind beside "

@@ -23,6 +23,7 @@ from cortexql.services import (
     reports,
     scheduling,
     sessions,
+    shared_configs,
     sightings,
     usage,
     users,
@@ -65,6 +66,7 @@ class Loaders:
         self.sessions = self._of(self._sessions)
         self.neuron = self._of(_neurons)
         self.configured = self._of(_configured)
+        self.secrecy = self._of(shared_configs.secrecy)
         self.enabled_as = self._of(_enabled_as)
         self.newer = self._of(definitions.newer)
         self.quotas = self._of(_quotas)

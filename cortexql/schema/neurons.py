@@ -113,7 +113,6 @@ class NeuronDefinition(Node):
     url: str = strawberry.field(description="Where it comes from.")
     data_types: list[str] = strawberry.field(description="Data types that it takes.")
     base_config: str | None = strawberry.field(description="The account that it shares with others.")
-    configuration_items: list[ConfigurationItem] = strawberry.field(description="What can be configured.")
     docker_image: str | None = strawberry.field(description="Null for one that runs as a plain process only.")
     command: str | None = strawberry.field(
         description="Its program; null for one that runs in a container only."
@@ -140,7 +139,6 @@ class NeuronDefinition(Node):
             url=row.url,
             data_types=row.data_types,
             base_config=row.base_config,
-            configuration_items=[ConfigurationItem.of(item) for item in configuration.own_items(row)],
             docker_image=row.docker_image,
             command=row.command,
             source=row.source,
@@ -148,6 +146,14 @@ class NeuronDefinition(Node):
             number=row.id,
             row=row,
         )
+
+    @strawberry.field(
+        description="What can be configured, secret or not as the viewer's organization has it."
+    )
+    async def configuration_items(self, info: Info) -> list[ConfigurationItem]:
+        secrecy = await info.context.loaders.secrecy.load(self.base_config) or {}
+        items = configuration.with_secrecy(configuration.own_items(self.row), secrecy)
+        return [ConfigurationItem.of(item) for item in items]
 
     @strawberry.field(description="Where the viewer's organization has it enabled.")
     async def enabled_as(self, info: Info) -> list["Neuron"]:
@@ -187,18 +193,16 @@ class Neuron(Node):
         if not info.context.principal.may(Permission.NEURON_MANAGE):
             return None
         configured = await _configured(info, self.row.id)
-        items = configuration.all_items(self.row.definition)
-        values = configured.values({}) if configured else {}
-        return {item.name: None if item.secret else values.get(item.name) for item in items}  # type: ignore[return-value]
+        return JSON(configured.shown()) if configured else None
 
     @strawberry.field(description="Names of the secrets that are set, the shared ones too; for orgadmins.")
     async def secrets_set(self, info: Info) -> list[str]:
         if not info.context.principal.may(Permission.NEURON_MANAGE):
             return []
         configured = await _configured(info, self.row.id)
-        shared = configured.shared.secrets if configured and configured.shared else {}
-        known = {item.name for item in configuration.all_items(self.row.definition)}
-        return sorted({*self.row.secrets, *shared} & known)
+        if configured is None:
+            return []
+        return sorted(configured.stored_secrets.keys() & {item.name for item in configured.items})
 
     @strawberry.field(
         description="Null: not checked. One value with `check_tlp`/`max_tlp` (and pap) of the configuration."

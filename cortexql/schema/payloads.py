@@ -7,12 +7,13 @@ import strawberry
 from cortexql.schema.enums import CatalogChangeKind, HealthStatus, NeuronType, Outcome
 from cortexql.schema.errors import Payload, UserError
 from cortexql.schema.jobs import Job
-from cortexql.schema.neurons import Neuron, NeuronImage
+from cortexql.schema.neurons import ConfigurationItem, Neuron, NeuronImage
 from cortexql.schema.organizations import ApiKey, Organization, User
 from cortexql.schema.quotas import Quota
 from cortexql.schema.scalars import JSON, Duration
 from cortexql.schema.servers import WatchedServer
 from cortexql.services import api_keys, definitions, submission
+from cortexql.services.shared_configs import Shareable
 
 
 @strawberry.type(description="How one observable was submitted to one analyzer.")
@@ -147,6 +148,19 @@ class SharedConfigPayload(Payload):
     secrets_set: list[str] = strawberry.field(
         default_factory=list, description="Names of the secrets that are set."
     )
+    items: list[ConfigurationItem] = strawberry.field(
+        default_factory=list, description="What can be set, secret or not as the organization has it."
+    )
+
+    @classmethod
+    def of(cls, found: Shareable) -> "SharedConfigPayload":
+        """Convert one."""
+        return cls(
+            base_config=found.name,
+            configuration=JSON(found.shown()),
+            secrets_set=sorted(found.stored.secrets) if found.stored else [],
+            items=[ConfigurationItem.of(item) for item in found.items],
+        )
 
 
 @strawberry.type(description="A budget that was changed.")

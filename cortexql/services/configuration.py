@@ -5,9 +5,10 @@ definition's constant, the item's default. A value that is not set (null) never 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from cortexql.catalog.definition import ParsedItem, item_from
 from cortexql.errors import InvalidInputError, PapExceededError, TlpExceededError
@@ -22,6 +23,7 @@ MASK = "********"
 DEFAULT_MAX_TLP = 2
 DEFAULT_MAX_PAP = 2
 _MAX_VALUE_CHARACTERS = 2**20
+_TEXTS = ("string", "text")
 _MAX_NUMBER = 2**53
 
 
@@ -71,6 +73,32 @@ def all_items(definition: Definition) -> tuple[ParsedItem, ...]:
     return tuple(_by_name([*own_items(definition), *built_in_items(definition.type)]).values())
 
 
+def with_secrecy(items: Iterable[ParsedItem], secrecy: Mapping[str, bool]) -> tuple[ParsedItem, ...]:
+    """Return items as an organization has them: secret or not, where that is set by name."""
+    return tuple(replace(item, secret=secrecy.get(item.name, item.secret)) for item in items)
+
+
+def texts(items: Iterable[ParsedItem]) -> list[ParsedItem]:
+    """Return the items that hold a text: those that can be secret by an organization's choice."""
+    return [item for item in items if item.type in _TEXTS]
+
+
+def check_secrecy(items: Iterable[ParsedItem], given: Iterable[str]) -> None:
+    """Raise InvalidInputError for a name that no text among the items has."""
+    known = {item.name for item in texts(items)}
+    for name in given:
+        if name not in known:
+            raise InvalidInputError(
+                f"there is no configuration item {name} that holds a text", field=("secrecy", name)
+            )
+
+
+def passwords_in(value: Any) -> list[str]:
+    """Return the passwords of the URLs that a value is, or holds as a list."""
+    urls = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+    return [password for url in urls if "://" in url and (password := _password(url))]
+
+
 def shared_items(definitions: Iterable[Definition]) -> tuple[ParsedItem, ...]:
     """Return the items of one baseConfig: the union over its definitions, by name, the first one counts."""
     return tuple(_by_name(item for definition in definitions for item in own_items(definition)).values())
@@ -85,6 +113,8 @@ def global_items() -> tuple[ParsedItem, ...]:
 def check(items: Iterable[ParsedItem], given: Mapping[str, Any]) -> Values:
     """Check given values by their items' types and tell plain from secret; masks and nulls are left out.
 
+    A URL with a password in it is secret, whatever its item is.
+
     Raises:
         InvalidInputError: an unknown name, or a wrong type; `field` names it.
     """
@@ -95,10 +125,10 @@ def check(items: Iterable[ParsedItem], given: Mapping[str, Any]) -> Values:
         item = known.get(name)
         if item is None:
             raise InvalidInputError(f"there is no configuration item {name}", field=("configuration", name))
-        if value is None or (item.secret and value == MASK):
+        if value in (None, MASK, [MASK]):
             continue
         _check_type(item, value)
-        (secret if item.secret else plain)[name] = value
+        (secret if item.secret or passwords_in(value) else plain)[name] = value
     return Values(plain, secret)
 
 
@@ -184,6 +214,13 @@ def _is_of(item_type: str, value: Any) -> bool:
         # NaN and infinities, which JSON lacks, are not below anything either.
         return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX_NUMBER
     return isinstance(value, str) and text.is_storable(value) and len(value) <= _MAX_VALUE_CHARACTERS
+
+
+def _password(url: str) -> str | None:
+    try:
+        return urlsplit(url.strip()).password
+    except ValueError:
+        return None
 
 
 def _default(item: ParsedItem) -> Any:

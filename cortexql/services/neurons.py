@@ -46,7 +46,7 @@ class NewNeuron:
 class NeuronChange:
     """What to change; None leaves as it is.
 
-    `configuration` merges by key: a null plain value unsets, a null secret is kept, and `clear_secrets` empties.
+    `configuration` merges by key: a null plain value unsets, a null secret or a mask keeps, `clear_secrets` empties.
     """
 
     name: str | None = None
@@ -71,15 +71,39 @@ class Configured:
     shared: SharedConfig | None
     common: SharedConfig | None
 
+    @property
+    def items(self) -> tuple[ParsedItem, ...]:
+        """Return what it can be configured with, secret or not as the organization has it."""
+        secrecy: dict[str, bool] = {}
+        for row in (self.common, self.shared):
+            secrecy |= row.secrecy if row is not None else {}
+        return configuration.with_secrecy(configuration.all_items(self.neuron.definition), secrecy)
+
+    @property
+    def stored_secrets(self) -> dict[str, str]:
+        """Return the encrypted values that count: those over which no stronger plain value stands."""
+        found: dict[str, str] = {}
+        for row in self._rows:
+            found = {name: v for name, v in found.items() if row.configuration.get(name) is None}
+            found |= row.secrets
+        return found
+
     def secrets(self, cipher: Cipher) -> dict[str, Any]:
-        """Return the secret values in clear, the neuron's own over the shared ones."""
-        stored = {**(self.shared.secrets if self.shared else {}), **self.neuron.secrets}
-        return {name: json.loads(cipher.decrypt(value)) for name, value in stored.items()}
+        """Return the secret values in clear."""
+        return {name: json.loads(cipher.decrypt(value)) for name, value in self.stored_secrets.items()}
 
     def values(self, secrets: Mapping[str, Any]) -> dict[str, Any]:
-        """Return complete values, with the secrets that are given (none: for showing and for checks)."""
-        layers = [row.configuration for row in (self.common, self.shared, self.neuron) if row is not None]
+        """Return complete values, with the secrets that are given (none: for checks)."""
+        layers = [row.configuration for row in self._rows]
         return configuration.complete(self.neuron.definition, *layers, secrets)
+
+    def shown(self) -> dict[str, Any]:
+        """Return complete values as they may be shown: what is secret reads null."""
+        values, hidden = self.values({}), self.stored_secrets
+        return {
+            item.name: None if item.secret or item.name in hidden else values.get(item.name)
+            for item in self.items
+        }
 
     @property
     def fingerprint(self) -> str:
@@ -94,8 +118,13 @@ class Configured:
             shared.secrets if shared else None,
         ]
         if self.common is not None:
-            parts.append(self.common.configuration)
+            parts += [self.common.configuration, self.common.secrets]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+    @property
+    def _rows(self) -> list[Neuron | SharedConfig]:
+        """Return where values stand, from weak to strong."""
+        return [row for row in (self.common, self.shared, self.neuron) if row is not None]
 
 
 async def enable(tx: Transaction, new: NewNeuron, cipher: Cipher) -> Neuron:
@@ -112,23 +141,23 @@ async def enable(tx: Transaction, new: NewNeuron, cipher: Cipher) -> Neuron:
     name = text.check(new.name if new.name is not None else definition.definition_id, "name", longest=256)
     if await find(tx, definition.type, name, organization.id) is not None:
         raise ConflictError(f"organization {organization.name} has a neuron {name} already", field=("name",))
-    values = configuration.check(configuration.all_items(definition), new.configuration)
     neuron = Neuron(
         organization_id=organization.id,
         definition_pk=definition.id,
         type=definition.type,
         name=name,
         worker_id=new.worker_id or worker_id(organization.name, name, definition.type),
-        configuration=dict(values.plain),
-        secrets=_encrypt(values.secret, cipher),
         data_types=_data_types(new.data_types),
-        job_timeout=_positive(new.job_timeout) or _minutes(values.plain, "jobTimeout") or None,
-        freshness=new.freshness if new.freshness is not None else _minutes(values.plain, "jobCache"),
         max_concurrent_jobs=organizations.to_limit(new.max_concurrent_jobs),
         granted_to=_granted(definition.type, new.granted_to),
         enabled_by_id=tx.principal.user_id,
     )
     neuron.definition, neuron.organization = definition, organization
+    items = (await _whole(tx, neuron)).items
+    neuron.configuration, neuron.secrets = merge(items, {}, {}, new.configuration, (), cipher)
+    own = neuron.configuration
+    neuron.job_timeout = _positive(new.job_timeout) or _minutes(own, "jobTimeout") or None
+    neuron.freshness = new.freshness if new.freshness is not None else _minutes(own, "jobCache")
     neuron.container = containers.change(neuron, new.container, tx.principal)
     await _check_required(tx, neuron)
     tx.session.add(neuron)
@@ -146,7 +175,7 @@ async def update(tx: Transaction, neuron_id: int, change: NeuronChange, cipher: 
     neuron = await get(tx, neuron_id)
     if change.definition_id is not None:
         await _upgrade(tx, neuron, change.definition_id)
-    items = configuration.all_items(neuron.definition)
+    items = (await _whole(tx, neuron)).items
     neuron.configuration, neuron.secrets = merge(
         items, neuron.configuration, neuron.secrets, change.configuration, change.clear_secrets, cipher
     )
@@ -303,7 +332,10 @@ def merge(
     cleared: Iterable[str],
     cipher: Cipher,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Merge given values into stored ones, by key; return plain and encrypted ones."""
+    """Merge given values into stored ones, by key; return plain and encrypted ones.
+
+    What is stored as a secret stays one until another value is given; a plain value of what is secret now becomes one.
+    """
     known = {item.name: item for item in items}
     values = configuration.check(known.values(), given)
     unset = {name for name, value in given.items() if value is None and not known[name].secret}
@@ -311,8 +343,10 @@ def merge(
     if unknown := cleared - known.keys():
         raise InvalidInputError(f"there is no configuration item {min(unknown)}", field=("clearSecrets",))
     merged = {name: value for name, value in {**plain, **values.plain}.items() if name not in unset}
-    kept = {name: value for name, value in secrets.items() if name not in cleared}
-    return merged, {**kept, **_encrypt(values.secret, cipher)}
+    kept = {name: v for name, v in secrets.items() if name not in cleared | unset | values.plain.keys()}
+    hidden = {name: v for name, v in merged.items() if name in known and known[name].secret}
+    kept |= _encrypt({**hidden, **values.secret}, cipher)
+    return {name: value for name, value in merged.items() if name not in kept}, kept
 
 
 def select_neurons() -> Select[tuple[Neuron]]:
@@ -357,12 +391,17 @@ def _change_times(neuron: Neuron, change: NeuronChange) -> None:
 
 
 async def _check_required(tx: Transaction, neuron: Neuron) -> None:
-    with tx.session.no_autoflush:
-        (whole,) = await configured(tx, [neuron])
-    shared = whole.shared
+    shared = (await _whole(tx, neuron)).shared
     present = {*neuron.configuration, *neuron.secrets, *neuron.definition.config}
     present |= {*shared.configuration, *shared.secrets} if shared else set()
     configuration.check_required(configuration.all_items(neuron.definition), present)
+
+
+async def _whole(tx: Transaction, neuron: Neuron) -> Configured:
+    """Return a neuron, which may not be complete yet, with what it shares."""
+    with tx.session.no_autoflush:
+        (whole,) = await configured(tx, [neuron])
+    return whole
 
 
 def _encrypt(values: Mapping[str, Any], cipher: Cipher) -> dict[str, str]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import certifi
 from sqlalchemy import select
@@ -82,7 +81,7 @@ async def prepare(tx: Transaction, job: Job, context: ExecutionContext) -> Prepa
     return Preparation(
         spec=await _spec(tx, job, neuron, config, context, outside),
         timeout=timeout,
-        secrets=[*_strings(secrets), *_passwords(outside)],
+        secrets=[*_strings(secrets), *configuration.passwords_in([outside.http_proxy, outside.https_proxy])],
         runners=workers.fitting(neuron.definition, list(context.runners)),
         image=image,
     )
@@ -158,11 +157,6 @@ def _cacerts(own: object, outside: Network) -> str | None:
     return f"{certifi.contents()}\n{outside.authorities}\n{named}"
 
 
-def _passwords(outside: Network) -> list[str]:
-    urls = (outside.http_proxy, outside.https_proxy)
-    return [password for url in urls if (password := urlsplit(url).password)]
-
-
 async def _observable(
     tx: Transaction, job: Job, content: dict[str, Any], transactions: Transactions
 ) -> InputFile | None:
@@ -184,4 +178,5 @@ def _strings(values: Mapping[str, Any]) -> Sequence[str]:
     found: list[str] = []
     for value in values.values():
         found += [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
+        found += configuration.passwords_in(value)
     return found

@@ -1,6 +1,6 @@
 """Shared configurations: what all neurons of one baseConfig, or all of an organization, use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from cortexql.catalog.definition import ParsedItem
 from cortexql.errors import NotFoundError
-from cortexql.models import Definition, NeuronType, Organization, SharedConfig
+from cortexql.models import Definition, Neuron, NeuronType, Organization, SharedConfig
 from cortexql.principal import Permission
 from cortexql.secrets import Cipher
 from cortexql.services import configuration, neurons, organizations
@@ -18,12 +18,20 @@ from cortexql.transaction import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Shareable:
-    """A baseConfig, or GLOBAL: its items, the names of its definitions, and what the organization has set of it."""
+    """A baseConfig, or GLOBAL: its items, the names of its definitions, and what the organization has set of it.
+
+    The items are secret or not as the organization has them.
+    """
 
     name: str
     items: Sequence[ParsedItem]
     definitions: Sequence[str]
     stored: SharedConfig | None
+
+    def shown(self) -> dict[str, Any]:
+        """Return what is set, as it may be shown: what is secret reads null."""
+        stored = self.stored.configuration if self.stored else {}
+        return {item.name: None if item.secret else stored.get(item.name) for item in self.items}
 
 
 async def list_all(tx: Transaction, kind: NeuronType) -> list[Shareable]:
@@ -39,14 +47,15 @@ async def list_all(tx: Transaction, kind: NeuronType) -> list[Shareable]:
     shared = [
         Shareable(
             name,
-            configuration.shared_items(rows),
+            _as_set(configuration.shared_items(rows), stored.get(name)),
             list(dict.fromkeys(row.name for row in rows)),
             stored.get(name),
         )
         for name, rows in sorted(offered.items())
         if name != GLOBAL
     ]
-    return [Shareable(GLOBAL, configuration.global_items(), (), stored.get(GLOBAL)), *shared]
+    common = stored.get(GLOBAL)
+    return [Shareable(GLOBAL, _as_set(configuration.global_items(), common), (), common), *shared]
 
 
 async def update(
@@ -55,8 +64,8 @@ async def update(
     values: Mapping[str, Any],
     cipher: Cipher,
     organization: str | None = None,
-) -> tuple[SharedConfig, dict[str, Any]]:
-    """Merge values into a shared configuration; return it, and its values with secrets as null.
+) -> Shareable:
+    """Merge values into a shared configuration.
 
     Raises:
         NotFoundError: no definition has that baseConfig.
@@ -64,13 +73,56 @@ async def update(
     """
     tx.principal.require(Permission.NEURON_MANAGE)
     owner = await organizations.named_or_own(tx, organization)
-    found = await items(tx, base_config)
     row = await _get_or_new(tx, owner.id, base_config)
+    found = _as_set(await items(tx, base_config), row)
     row.configuration, row.secrets = neurons.merge(found, row.configuration, row.secrets, values, (), cipher)
     tx.session.add(row)
     await tx.flush()
-    shown = {item.name: None if item.secret else row.configuration.get(item.name) for item in found}
-    return row, shown
+    return Shareable(base_config, found, (), row)
+
+
+async def set_secrecy(
+    tx: Transaction,
+    base_config: str,
+    secrecy: Mapping[str, bool | None],
+    cipher: Cipher,
+    organization: str | None = None,
+) -> Shareable:
+    """Say which items of a baseConfig are secret in an organization; None: as the definition has it.
+
+    What is stored in clear of a secret item is encrypted at once, in the organization's neurons too. What is stored
+    as a secret stays one: an item that is none any more has no value to show until another one is given.
+
+    Raises:
+        NotFoundError: no definition has that baseConfig.
+        InvalidInputError: it has no such item, or one that holds no text.
+    """
+    tx.principal.require(Permission.NEURON_MANAGE)
+    owner = await organizations.named_or_own(tx, organization)
+    declared = await items(tx, base_config)
+    configuration.check_secrecy(declared, secrecy)
+    row = await _get_or_new(tx, owner.id, base_config)
+    changed = {**row.secrecy, **secrecy}
+    row.secrecy = {name: is_secret for name, is_secret in changed.items() if is_secret is not None}
+    found = _as_set(declared, row)
+    row.configuration, row.secrets = neurons.merge(found, row.configuration, row.secrets, {}, (), cipher)
+    tx.session.add(row)
+    await tx.flush()
+    for whole in await neurons.configured(tx, await _sharing(tx, owner.id, base_config)):
+        neuron = whole.neuron
+        stored = (neuron.configuration, neuron.secrets)
+        neuron.configuration, neuron.secrets = neurons.merge(whole.items, *stored, {}, (), cipher)
+    return Shareable(base_config, found, (), row)
+
+
+async def secrecy(tx: Transaction, base_configs: Sequence[str | None]) -> dict[str, Mapping[str, bool]]:
+    """Return which items of each of some baseConfigs the caller's organization has set to be secret, or not."""
+    tx.principal.require(Permission.READ)
+    query = select(SharedConfig).where(
+        SharedConfig.organization_id == tx.principal.organization_id,
+        SharedConfig.base_config.in_(base_configs),
+    )
+    return {row.base_config: row.secrecy for row in (await tx.session.scalars(query)).all()}
 
 
 async def find(tx: Transaction, base_config: str, organization: str) -> SharedConfig | None:
@@ -89,6 +141,18 @@ async def items(tx: Transaction, base_config: str) -> Sequence[ParsedItem]:
     if not found:
         raise NotFoundError(f"no definition has the baseConfig {base_config[:256]}", field=("baseConfig",))
     return configuration.shared_items(found)
+
+
+def _as_set(items: Iterable[ParsedItem], row: SharedConfig | None) -> tuple[ParsedItem, ...]:
+    return configuration.with_secrecy(items, row.secrecy if row else {})
+
+
+async def _sharing(tx: Transaction, organization_id: int, base_config: str) -> Sequence[Neuron]:
+    """Return the neurons of an organization that a shared configuration counts for, locked."""
+    query = neurons.select_neurons().where(Neuron.organization_id == organization_id)
+    if base_config != GLOBAL:
+        query = query.where(Definition.base_config == base_config)
+    return (await tx.session.scalars(query.with_for_update(of=Neuron))).all()
 
 
 async def _get_or_new(tx: Transaction, organization_id: int, base_config: str) -> SharedConfig:

@@ -24,6 +24,7 @@ from tests.parts.authorities import make_authority
 Case = tuple[frozenset[Role], dict[str, Any]]
 # Who may use a field, and what it is given: about alpha's own things, wherever it takes any.
 DASHBOARD = json.dumps({"format": "cortexql-dashboard", "version": 1, "name": "Imported", "widgets": []})
+SECRECY = {"name": "greeting", "secret": True}
 LOGIN, OBSERVABLE = {"login": "target@alpha"}, {"dataType": "ip", "data": "192.0.2.9"}
 
 
@@ -96,6 +97,7 @@ def mutations(world: World, job: Job) -> dict[str, Case]:
         "updateNeuron": (ADMINS, neuron_id | {"name": "Renamed"}),
         "pullImage": (ADMINS, neuron_id),
         "updateSharedConfig": (ADMINS, {"baseConfig": "global", "configuration": {}, **organization}),
+        "setSecrecy": (ADMINS, {"baseConfig": "Echo", "items": [SECRECY], **organization}),
         "setQuota": (ADMINS, quota),
         "setRegistry": (SUPERADMINS, registry | {"username": "", "mirrorOf": "", "path": ""}),
         "removeRegistry": (SUPERADMINS, registry),

@@ -177,6 +177,7 @@ EXPECTED: dict[str, frozenset[Role]] = {
     "GET /admin/neurons/{id:int}": EVERYBODY,  # the configuration for admins only
     "GET /admin/neurons/{id:int}/image": EVERYBODY,
     "POST /admin/neurons/{id:int}/container": ADMINS,
+    "POST /admin/neurons/{id:int}/secrecy": ADMINS,
     "POST /admin/neurons/{id:int}/pull": ADMINS,
     "POST /admin/neurons/{id:int}/run": SUBMITTERS,
     "POST /admin/neurons/{id:int}": ADMINS,

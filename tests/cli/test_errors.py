@@ -109,7 +109,7 @@ def test_analyze_says_what_is_missing(arguments: tuple[str, ...], told: str) -> 
         (("user", "key", "nobody"), "nobody"),
         (("user", "create", "u", "--organization", "nowhere", "--role", "read"), "nowhere"),
         (("enable", "Nothing_1_0", "--organization", "alpha"), "Nothing_1_0"),
-        (("enable", "Yara_1_0", "--organization", "alpha", "--set", "nonsense=1"), "--set nonsense=1"),
+        (("enable", "Yara_1_0", "--organization", "alpha", "--set", "nonsense=1"), "--set nonsense: "),
     ],
 )
 def test_administration_names_what_it_did_not_find(

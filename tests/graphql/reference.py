@@ -103,6 +103,8 @@ GIVEN: Mapping[str, Any] = {
     "definition": "Echo_1_0",
     "baseConfig": "Webhook",
     "UpdateSharedConfigInput.configuration": {"timeout": 10},
+    "ItemSecrecyInput.name": "url",
+    "ItemSecrecyInput.secret": True,
     "dataType": "ip",
     "login": "analyze@alpha",
     "name": "example",

@@ -113,7 +113,7 @@ async def test_the_strongest_value_counts(
     told.append([(await _given(resources, world, executor, fake))[name] for name in names])
     shared = {"greeting": "shared", "limit": 1, "api_key": "shared-key", "token": "shared-token"}
     async with resources.transactions(admin) as tx:
-        _, shown = await shared_configs.update(tx, "Echo", shared, resources.cipher)
+        shown = (await shared_configs.update(tx, "Echo", shared, resources.cipher)).shown()
     told.append([(await _given(resources, world, executor, fake))[name] for name in names])
     await _update(resources, world, configuration={"limit": 2, "token": "own-token"})
     told.append([(await _given(resources, world, executor, fake))[name] for name in names])

@@ -8,7 +8,7 @@ from cortexql.admin.visit import Visit
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import NeuronType
 from cortexql.principal import Permission
-from cortexql.services import configuration, definitions, neurons
+from cortexql.services import configuration, definitions, neurons, shared_configs
 
 _PAGE = 50
 
@@ -76,7 +76,8 @@ async def _form(visit: Visit, error: CortexError | None = None) -> Response:
     async with visit.open() as tx:
         definition = await definitions.get(tx, visit.request.path_params["definition_id"])
         owners = await organization_names(tx) if visit.may("instance_manage") else []
-    items = configuration.all_items(definition)
+        secrecy = (await shared_configs.secrecy(tx, [definition.base_config])).get(definition.base_config, {})
+    items = configuration.with_secrecy(configuration.all_items(definition), secrecy)
     return visit.page(
         "catalog/enable.html",
         status=error.status if error else 200,

@@ -6,7 +6,7 @@ from typing import Any
 from starlette.responses import Response
 
 from cortexql import guess
-from cortexql.admin import configuring, containers, spans
+from cortexql.admin import configuring, containers, secrecy, spans
 from cortexql.admin.pages.owners import organization_names
 from cortexql.admin.visit import Visit, to_int
 from cortexql.catalog.definition import ParsedItem
@@ -65,7 +65,8 @@ async def update(visit: Visit) -> Response:
     """Store what was filled in; a secret that was left blank stays."""
     async with visit.open() as tx:
         neuron = await neurons.get(tx, _id(visit))
-    items = configuration.all_items(neuron.definition)
+        (whole,) = await neurons.configured(tx, [neuron])
+    items = whole.items
     types = visit.given("data_types").replace(",", " ").split()
     try:
         change = neurons.NeuronChange(
@@ -192,12 +193,9 @@ async def form(visit: Visit, error: CortexError | None = None) -> Response:
         newer = await definitions.newer(tx, [neuron.definition_pk])
         image = await _image(visit, tx, neuron)
         usages = (await usage.of_neurons(tx, [neuron])).get(neuron.id, [])
-    items = (
-        configuration.all_items(neuron.definition) if visit.principal.may(Permission.NEURON_MANAGE) else ()
-    )
+    items = whole.items if visit.principal.may(Permission.NEURON_MANAGE) else ()
     offered = newer.get(neuron.definition_pk)
     own_items = configuration.own_items(neuron.definition)
-    secrets_set = {*neuron.secrets, *(whole.shared.secrets if whole.shared else {})}
     return visit.page(
         "neurons/show.html",
         status=error.status if error else 200,
@@ -217,7 +215,8 @@ async def form(visit: Visit, error: CortexError | None = None) -> Response:
         ),
         grant=visit.given("granted_to") or _chosen_grant(neuron),
         times={name: spans.to_text(getattr(neuron, name)) for name in ("job_timeout", "freshness")},
-        fields=configuring.fields(items, neuron.configuration, secrets_set, visit.form, error),
+        fields=configuring.fields(items, neuron.configuration, set(whole.stored_secrets), visit.form, error),
+        secrecy=secrecy.choices(whole),
         own_names={item.name for item in own_items},
         error=error.message if error else "",
     )
