@@ -44,6 +44,7 @@ CONFIDENTIAL: tuple[type[SQLModel], ...] = (
     models.Report,
     models.Artifact,
     models.Dashboard,
+    models.Preferences,
 )
 # A superadmin administers these everywhere; anyone else sees the own organization's.
 ADMINISTERED: tuple[type[SQLModel], ...] = (

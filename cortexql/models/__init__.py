@@ -20,6 +20,7 @@ from cortexql.models.job import (
 from cortexql.models.network import Authority, Proxy, Registry
 from cortexql.models.neuron import Neuron, SharedConfig
 from cortexql.models.organization import Organization, OrganizationStatus
+from cortexql.models.preferences import Preferences
 from cortexql.models.quota import Quota, QuotaCharge, QuotaPacing, QuotaUse, RateUnit
 from cortexql.models.report import Artifact, Level, Report
 from cortexql.models.server import ServerKind, WatchedServer
@@ -55,6 +56,7 @@ __all__ = [
     "Observable",
     "Organization",
     "OrganizationStatus",
+    "Preferences",
     "Priority",
     "Proxy",
     "Quota",

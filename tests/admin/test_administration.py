@@ -206,3 +206,24 @@ async def test_a_neuron_is_limited_tried_and_found_by_what_it_takes(
         assert (refused.status_code, "takes" in refused.text) == (400, True)
         for query, found in (("data_type=ip", True), ("data_type=nothing", False), ("search=ECHO", True)):
             assert (address in (await client.get(f"/admin/neurons?{query}")).text) is found, query
+
+
+async def test_colours_are_kept_on_the_account_and_come_with_the_next_sign_in(
+    url: str, world: World, resources: Resources
+) -> None:
+    for chosen, kept in (("dark", "dark"), ("light", "light"), ("", None), ("<b>", None)):
+        async with signed_in(url, resources, "read@alpha") as client:
+            assert (await client.post("/admin/theme", data={"theme": chosen})).status_code == 303
+        async with signed_in(url, resources, "read@alpha") as client:
+            page = (await client.get("/admin/account")).text
+        assert client.cookies.get("theme") == kept
+        assert (f'data-bs-theme="{kept}"' in page, "data-bs-theme" in page.partition("<head>")[0]) == (
+            kept is not None,
+            kept is not None,
+        )
+        (pressed,) = re.findall(r'value="(\w*)"\s+aria-pressed="true"', page)
+        assert pressed == (kept or "")
+    async with signed_in(url, resources, "orgadmin@alpha") as client:
+        assert "theme" not in client.cookies
+    async with httpx.AsyncClient(base_url=url, headers=SAME) as stranger:
+        assert (await stranger.post("/admin/theme", data={"theme": "dark"})).cookies["theme"] == "dark"

@@ -63,7 +63,7 @@ PAGES = {
         "/admin/users": 403,
         "/admin/organizations": 403,
         "/admin/health": 403,
-        "/admin/figures.json": 200,
+        "/admin/figures": 200,
         "/admin/observables": 200,
         "/admin/observables/send": 403,
         "/admin/servers": 200,

@@ -49,20 +49,32 @@ async def test_what_was_accepted_is_followed_beside_what_was_refused(
     assert ("192.0.2.1" in shown, "<html" in shown) == (True, False)
 
 
-async def test_a_choice_of_analyzers_is_kept_by_who_made_it_until_it_is_forgotten(
+async def test_a_selection_of_analyzers_is_kept_under_a_name_used_and_forgotten(
     url: str, world: World, resources: Resources
 ) -> None:
     chosen = re.compile(r'name="analyzer"\s+value="(\d+)"\s+checked')
     own = str(world.alpha.neuron.id)
+    form = {"observables": "hxxp://evil[.]example/", "selection": " Quick <look> ", "keep": "1"}
     async with signed_in(url, resources, "analyze@alpha") as client:
-        form = {"observables": "192.0.2.1", "analyzer": own}
-        assert (await client.post("/admin/analyses", data=form)).status_code == 303
+        for wrong, told in (
+            ({"analyzer": []}, "choose the analyzers to keep"),
+            ({"analyzer": [own], "selection": ""}, "name"),
+            ({"analyzer": [str(world.beta.neuron.id)]}, "choose the analyzers to keep"),
+        ):
+            refused = await client.post("/admin/analyses/choice", data=form | wrong)
+            assert (refused.status_code, told in refused.text) == (400, True), wrong
+        kept = await client.post("/admin/analyses/choice", data=form | {"analyzer": [own]})
+        assert ("Quick &lt;look&gt;" in kept.text, "hxxp://evil[.]example/" in kept.text) == (True, True)
         assert chosen.findall((await client.get("/admin/analyses")).text) == []
-        assert (await client.post("/admin/analyses", data={**form, "keep": "1"})).status_code == 303
-        assert chosen.findall((await client.get("/admin/analyses")).text) == [own]
-        kept = client.cookies
+        use = {"observables": "192.0.2.1", "use": "Quick <look>"}
+        page = (await client.post("/admin/analyses/choice", data=use)).text
+        assert (chosen.findall(page), "192.0.2.1" in page) == ([own], True)
+        part = await client.post("/admin/analyses/choice", data=use, headers={"HX-Request": "true"})
+        assert (chosen.findall(part.text), "<html" in part.text) == ([own], False)
         async with signed_in(url, resources, "orgadmin@alpha") as other:
-            other.cookies.update({name: value for name, value in kept.items() if "analyzers" in name})
-            assert chosen.findall((await other.get("/admin/analyses")).text) == []
-        await client.post("/admin/analyses", data={"observables": "192.0.2.1", "keep": "1"})
-        assert chosen.findall((await client.get("/admin/analyses")).text) == []
+            assert "Quick &lt;look&gt;" not in (await other.get("/admin/analyses")).text
+            assert (await other.post("/admin/analyses/choice", data=use)).status_code == 404
+        await client.post("/admin/analyses/choice", data={"forget": "Quick <look>"})
+        assert "Quick &lt;look&gt;" not in (await client.get("/admin/analyses")).text
+    async with signed_in(url, resources, "read@alpha") as client:
+        assert (await client.post("/admin/analyses/choice", data=form)).status_code == 403

@@ -10,7 +10,7 @@ from cortexql.auth import session
 from cortexql.auth.backend import password_check
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.principal import Role, included
-from cortexql.services import api_keys, passwords, sessions, users
+from cortexql.services import api_keys, passwords, preferences, sessions, users
 
 
 async def show(visit: Visit) -> Response:
@@ -74,11 +74,13 @@ async def _form(visit: Visit, error: CortexError | None = None, key: str = "") -
     async with visit.open() as tx:
         user = await users.viewer(tx)
         keys = (await api_keys.of_users(tx, [user.id]))[user.id]
+        theme = await preferences.theme(tx)
         live = (await sessions.of_users(tx, [user.id], visit.resources.settings))[user.id]
     return visit.page(
         "account/show.html",
         status=error.status if error else 200,
         user=user,
+        kept_theme=theme,
         keys=keys,
         sessions=live,
         current_session=visit.principal.session_id,

@@ -8,17 +8,18 @@ from starlette.responses import Response
 
 from cortexql import attachments, guess
 from cortexql.admin.visit import Visit, to_int
-from cortexql.errors import CortexError, InvalidInputError
+from cortexql.errors import CortexError, InvalidInputError, NotFoundError
 from cortexql.models import Neuron, NeuronType
 from cortexql.principal import Permission
-from cortexql.services import log, neurons, submission
+from cortexql.services import log, neurons, preferences, submission
+from cortexql.services.preferences import Selection
 from cortexql.services.submission import FILE, JobRequest, ObservableRequest, Submission
 from cortexql.transaction import Transaction
 
 _MAX_LINES = 1000
 _MAX_NAMED = 200
-_YEAR = 365 * 24 * 3600
 _DEFAULT_LEVEL = "2"
+_CHOICE = "analyses/_choice.html"
 # What the guess may give, and what an analyst may mean instead.
 _TYPES = (
     "domain",
@@ -47,6 +48,7 @@ class _Shown:
     types: list[str]
     analyzers: list[tuple[Neuron, list[str], bool]]
     chosen: set[str]
+    selections: Sequence[Selection]
 
 
 @dataclass(slots=True)
@@ -75,8 +77,32 @@ async def preview(visit: Visit) -> Response:
     """Show what each pasted line is taken for; every guess can be changed."""
     visit.principal.require(Permission.JOB_SUBMIT)
     async with visit.open() as tx:
-        analyzers = await neurons.list_own(tx, NeuronType.ANALYZER)
-    return visit.page("analyses/_preview.html", form=_shown(visit, _lines(visit), analyzers), is_preview=True)
+        form = await _shown(visit, tx, _lines(visit))
+    return visit.page("analyses/_preview.html", form=form, is_preview=True)
+
+
+async def choose(visit: Visit) -> Response:
+    """Use, keep or forget a named selection of analyzers; the rest of the form stays as it is."""
+    visit.principal.require(Permission.JOB_SUBMIT)
+    chosen = {to_int(value, "analyzer") for value in visit.all_given("analyzer")}
+    try:
+        async with visit.open() as tx:
+            if visit.given("forget"):
+                await preferences.forget_selection(tx, visit.given("forget"))
+            elif visit.given("use"):
+                chosen = await _selected(tx, visit.given("use"))
+            else:
+                await preferences.keep_selection(tx, visit.given("selection"), sorted(chosen))
+    except CortexError as error:
+        return await _form(visit, partial=_CHOICE, error=error)
+    return await _form(visit, partial=_CHOICE, chosen=chosen)
+
+
+async def _selected(tx: Transaction, name: str) -> set[int]:
+    kept = next((one for one in await preferences.selections(tx) if one.name == name), None)
+    if kept is None:
+        raise NotFoundError(f"there is no selection {name}")
+    return set(kept.neurons)
 
 
 async def submit(visit: Visit) -> Response:
@@ -85,38 +111,12 @@ async def submit(visit: Visit) -> Response:
     try:
         result = await _submit(visit)
     except CortexError as error:
-        return await _form(visit, error=error.message, status=error.status)
-    return _keep(visit, await _show_result(visit, result))
-
-
-async def _show_result(visit: Visit, result: _Result) -> Response:
+        return await _form(visit, error=error)
     if result.refused or result.unanswered:
         return await _form(visit, result=result, status=200 if result.job_ids else 422)
     if len(result.job_ids) == 1:
         return visit.to(f"/jobs/{result.job_ids[0]}")
     return visit.to("/jobs", **_those(visit, result))
-
-
-def _keep(visit: Visit, response: Response) -> Response:
-    """Have the browser keep the chosen analyzers for the next form; a taste, and no secret."""
-    if visit.given("keep"):
-        chosen = [value for value in visit.all_given("analyzer") if value.isdecimal()]
-        age = _YEAR if chosen else 0
-        response.set_cookie(
-            _selection(visit), "-".join(chosen), max_age=age, path="/admin", samesite="lax", httponly=True
-        )
-    return response
-
-
-def _selection(visit: Visit) -> str:
-    return f"analyzers-{visit.principal.user_id}"
-
-
-def _chosen(visit: Visit) -> set[str]:
-    """Return the analyzers that the form names, or, in a new one, those that were kept."""
-    if visit.request.method == "POST":
-        return set(visit.all_given("analyzer"))
-    return set(visit.request.cookies.get(_selection(visit), "").split("-"))
 
 
 def _those(visit: Visit, result: _Result) -> dict[str, str]:
@@ -211,34 +211,47 @@ def _all_types(visit: Visit) -> list[str]:
     return list(dict.fromkeys([*_TYPES, *visit.all_given("data_type"), visit.asked("data_type") or "other"]))
 
 
-def _shown(visit: Visit, lines: list[tuple[str, str]], analyzers: Sequence[Neuron]) -> _Shown:
+async def _shown(
+    visit: Visit, tx: Transaction, lines: list[tuple[str, str]], chosen: set[int] | None = None
+) -> _Shown:
     """Return what the preview and the choice of analyzers show: those that take what is pasted come first."""
     present = {data_type for _, data_type in lines}
-    listed = [(neuron, neurons.data_types(neuron)) for neuron in analyzers]
+    enabled = await neurons.list_own(tx, NeuronType.ANALYZER)
+    listed = [(neuron, neurons.data_types(neuron)) for neuron in enabled]
     fitting = [(n, takes, not present or not present.isdisjoint(takes)) for n, takes in listed]
     return _Shown(
         lines,
         _all_types(visit),
         sorted(fitting, key=lambda one: not one[2]),
-        _chosen(visit),
+        set(visit.all_given("analyzer")) if chosen is None else {str(id_) for id_ in chosen},
+        await preferences.selections(tx),
     )
 
 
 async def _form(
-    visit: Visit, *, result: _Result | None = None, error: str = "", status: int = 200
+    visit: Visit,
+    *,
+    partial: str | None = None,
+    result: _Result | None = None,
+    error: CortexError | None = None,
+    chosen: set[int] | None = None,
+    status: int = 200,
 ) -> Response:
+    """Show the form again, as it was filled in; what is wrong with the part that was asked for is told there."""
     async with visit.open() as tx:
         position = await log.own_position(tx)
-        analyzers = await neurons.list_own(tx, NeuronType.ANALYZER)
+        form = await _shown(visit, tx, [] if error and not partial else _lines(visit), chosen)
     return visit.page(
         "analyses/new.html",
+        partial=partial,
         position=position,
-        status=status,
-        form=_shown(visit, _lines(visit) if not error else [], analyzers),
+        status=error.status if error else status,
+        form=form,
         attachments=visit.all_given("attachment") or [name for name in [visit.asked("attachment")] if name],
         pasted=visit.given("observables") or visit.asked("data") or "",
         is_preview=False,
         result=result,
         those=_those(visit, result) if result else {},
-        error=error,
+        error=error.message if error else "",
+        beside_choice=partial == _CHOICE,
     )

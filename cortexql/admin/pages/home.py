@@ -1,10 +1,11 @@
 """Home: how things stand, for whoever looks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from cortexql.admin.charts import Chart, Series
 from cortexql.admin.pages.job_rows import JobRow, read_rows
 from cortexql.admin.visit import Visit
 from cortexql.models import Definition, JobStatus, Neuron
@@ -28,6 +29,7 @@ from cortexql.services.usage import Usage
 from cortexql.transaction import Transaction
 
 _COUNTED = (JobStatus.WAITING, JobStatus.IN_PROGRESS, JobStatus.SUCCESS, JobStatus.FAILURE)
+_ENDED = (JobStatus.SUCCESS, JobStatus.FAILURE)
 _NEWEST = 8
 _SHOWN = 5
 # A budget of which so much is used is worth a look.
@@ -38,11 +40,13 @@ _DAY = timedelta(days=1)
 
 async def show(visit: Visit) -> Response:
     """Show counts, the newest jobs, what soon needs a hand, and to those who run the instance its parts."""
+    is_operator = visit.principal.is_superadmin
     async with visit.open() as tx:
         position = await log.own_position(tx)
-        alone = visit.principal.is_superadmin and await bootstrap.is_alone(tx)
-        counts = await _counts(tx)
-        rows = await _newest(tx)
+        alone = is_operator and await bootstrap.is_alone(tx)
+        # Jobs are their organizations' alone: a superadmin has none to count.
+        counts = {} if is_operator else await _counts(tx)
+        rows = [] if is_operator else await _newest(tx)
         budgets = await _near_their_end(tx)
         names = {
             row.id: row.name
@@ -71,20 +75,12 @@ async def show_newest(visit: Visit) -> Response:
 
 
 async def show_figures(visit: Visit) -> Response:
-    """Return the last day's jobs by the hour of their submission, and the seconds they ran, as the charts' columns."""
-    wanted = JobFilter(created_after=datetime.now(UTC) - _DAY)
+    """Show the last day's jobs by the hour of their submission, and how long they ran."""
     async with visit.open() as tx:
-        hours = await statistics.of_jobs(tx, wanted, [], Interval.HOUR)
-        by_status = await statistics.of_jobs(tx, wanted, [JobKey.STATUS], Interval.HOUR)
-    ended = {(group.time, group.keys["status"]): group.count for group in by_status}
-    columns = {
-        "times": [int(hour.time.timestamp()) for hour in hours if hour.time],
-        "succeeded": [ended.get((hour.time, JobStatus.SUCCESS), 0) for hour in hours],
-        "failed": [ended.get((hour.time, JobStatus.FAILURE), 0) for hour in hours],
-        "median": [_seconds(hour.running.p50 if hour.running else None) for hour in hours],
-        "p95": [_seconds(hour.running.p95 if hour.running else None) for hour in hours],
-    }
-    return JSONResponse(columns, headers={"Cache-Control": "no-store"})
+        throughput, latency = await _figures(tx)
+    return visit.page(
+        "home/figures.html", partial="home/_figures.html", throughput=throughput, latency=latency
+    )
 
 
 async def show_health(visit: Visit) -> Response:
@@ -115,6 +111,44 @@ async def _counts(tx: Transaction) -> dict[str, int]:
     return {status.value: 0 for status in _COUNTED} | {
         group.keys["status"].value: group.count for group in groups
     }
+
+
+async def _figures(tx: Transaction) -> tuple[Chart, Chart]:
+    """Return the last day's hours: how many jobs ended well and badly, and the seconds that good ones ran."""
+    wanted = JobFilter(status=list(_ENDED), created_after=datetime.now(UTC) - _DAY)
+    found = {
+        (group.time, group.keys["status"]): group
+        for group in await statistics.of_jobs(tx, wanted, [JobKey.STATUS], Interval.HOUR)
+    }
+    hours = _hours(datetime.now(UTC))
+    counts = {
+        status.value: [found[hour, status].count if (hour, status) in found else 0 for hour in hours]
+        for status in _ENDED
+    }
+    good = [found.get((hour, JobStatus.SUCCESS)) for hour in hours]
+    spans = [group.running if group else None for group in good]
+    ran = {
+        "median": [_seconds(span.p50 if span else None) for span in spans],
+        "p95": [_seconds(span.p95 if span else None) for span in spans],
+    }
+    return _chart("bar", hours, counts), _chart("line", hours, ran)
+
+
+def _hours(now: datetime) -> list[datetime]:
+    """Return the beginnings of the last day's hours, the present one last."""
+    last = now.replace(minute=0, second=0, microsecond=0)
+    return [last - ago * _HOUR for ago in range(int(_DAY / _HOUR), -1, -1)]
+
+
+def _chart(kind: str, hours: Sequence[datetime], values: Mapping[str, Sequence[float | None]]) -> Chart:
+    """Return a chart of some series over hours; its table has the hours of which there is something to tell."""
+    rows = [
+        [f"{hour:%Y-%m-%d %H:%M} UTC", *told]
+        for hour, *told in zip(hours, *values.values(), strict=True)
+        if any(told)
+    ]
+    series = [Series(name, told) for name, told in values.items()]
+    return Chart(kind, [hour.isoformat() for hour in hours], series, ["hour", *values], rows)
 
 
 def _seconds(span: timedelta | None) -> float | None:

@@ -1,5 +1,6 @@
 """Signing in and out, and the colours."""
 
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -7,9 +8,11 @@ from starlette.responses import RedirectResponse, Response
 
 from cortexql.admin.visit import render
 from cortexql.auth import csrf, session
-from cortexql.auth.backend import password_check
+from cortexql.auth.backend import caller_of, password_check
 from cortexql.errors import RateLimitedError, UnauthenticatedError
+from cortexql.principal import Principal
 from cortexql.resources import Resources
+from cortexql.services import preferences
 from cortexql.services.credentials import ProviderUnavailableError
 from cortexql.services.identities import NotAdmittedError
 
@@ -44,7 +47,7 @@ async def login(request: Request) -> Response:
     except RateLimitedError as error:
         return login_page(request, after, name, f"{error.message.capitalize()}.", error.status)
     response = RedirectResponse(own_path(after), status_code=303)
-    await session.start(resources, principal, request, response)
+    await begin(resources, principal, request, response)
     return response
 
 
@@ -59,15 +62,29 @@ async def logout(request: Request) -> Response:
 
 
 async def choose_theme(request: Request) -> Response:
-    """Keep dark or light; a taste, and no secret."""
+    """Keep dark, light or the system's colours, in the browser and, for whoever is signed in, on the account."""
     resources: Resources = request.app.state.resources
     csrf.check_same_origin(request, resources.settings.public_url)
     async with request.form(max_files=0) as form:
-        chosen = "dark" if form.get("theme") == "dark" else "light"
+        chosen = str(form.get("theme", ""))
+    chosen = chosen if chosen in preferences.THEMES else ""
+    with suppress(UnauthenticatedError):
+        if principal := await caller_of(resources, request):
+            async with resources.transactions(principal) as tx:
+                await preferences.choose_theme(tx, chosen)
     back = urlsplit(request.headers.get("referer", ""))
     response = RedirectResponse(own_path(f"{back.path}?{back.query}".rstrip("?")), status_code=303)
-    response.set_cookie("theme", chosen, max_age=_YEAR, path="/", samesite="lax", httponly=False)
+    _set_theme(response, chosen)
     return response
+
+
+async def begin(resources: Resources, principal: Principal, request: Request, response: Response) -> None:
+    """Begin the session of somebody who has just signed in, in the colours that the account keeps."""
+    async with resources.transactions(principal) as tx:
+        kept = await preferences.theme(tx)
+    if kept:
+        _set_theme(response, kept)
+    await session.start(resources, principal, request, response)
 
 
 def login_page(
@@ -98,3 +115,8 @@ def own_path(given: str) -> str:
     is_own = given.startswith("/admin/") and path.startswith("/admin/")
     is_own = is_own and not {"", ".", ".."}.intersection(path.split("/")[2:-1])
     return given if is_own else _HOME
+
+
+def _set_theme(response: Response, chosen: str) -> None:
+    # A taste, and no secret.
+    response.set_cookie("theme", chosen, max_age=_YEAR if chosen else 0, path="/", samesite="lax")

@@ -49,7 +49,7 @@ async def finish(request: Request) -> Response:
     except (OidcError, UnauthenticatedError) as error:
         return _failed(request, error)
     response = RedirectResponse(sessions.own_path(after), status_code=303)
-    await session.start(resources, principal, request, response)
+    await sessions.begin(resources, principal, request, response)
     response.delete_cookie(_FLOW, path="/admin", httponly=True, samesite="lax")
     # Larger cookies are dropped by browsers: the provider then asks whom to sign out.
     hint = signed_in.id_token if len(signed_in.id_token) < 3500 else "-"

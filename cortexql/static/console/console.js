@@ -28,6 +28,12 @@
     search.focus();
     search.select();
   });
+  // Enter in such a field presses the button beside it, not the form's first.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !event.target.matches("[data-enter]")) return;
+    event.preventDefault();
+    event.target.parentElement.querySelector("button").click();
+  });
   document.addEventListener("click", async (event) => {
     const button = event.target.closest?.("[data-copy]");
     if (!button) return;
