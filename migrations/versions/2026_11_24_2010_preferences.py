@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0022_preferences"
-down_revision = "0021_charges_kept"
+revision = "0023_preferences"
+down_revision = "0022_secrecy"
 branch_labels = None
 depends_on = None
 
