@@ -50,8 +50,6 @@ PAP = ("CLEAR", "GREEN", "AMBER", "RED")
 _LISTED = "status <> 'deleted'"
 _SEARCHED = {
     "neuron_name": _LISTED,
-    "worker_id": _LISTED,
-    "definition_id": _LISTED,
     "data_type": _LISTED,
     "created_by": _LISTED,
     "status": None,
@@ -121,6 +119,7 @@ class Job(SQLModel, table=True):
         Index("job_running", "organization_id", "neuron_id", postgresql_where="status = 'in_progress'"),
         Index("job_lease", "lease_until", postgresql_where="status = 'in_progress'"),
         Index("job_newest", "organization_id", "created_at", "id", postgresql_where="status <> 'deleted'"),
+        Index("job_started", "organization_id", "started_at", "id", postgresql_where="status <> 'deleted'"),
         Index("job_ended", "organization_id", "ended_at", "id", postgresql_where="status <> 'deleted'"),
         Index("job_fresh", "organization_id", "fingerprint", "id"),
         Index("job_pace", "ended_at", postgresql_where="ended_at IS NOT NULL"),

@@ -39,8 +39,8 @@ _MAX_WORDS = 50
 _MAX_PARTS = 5000
 
 
-def search_of(fields: Fields) -> Search:
-    """Return the search of a request's `query`, `range` and `sort`.
+def search_of(fields: Fields, *, everything: bool = False) -> Search:
+    """Return the search of a request's `query`, `range` and `sort`; `everything`: whatever the range says.
 
     Raises:
         SearchError: an operator that there is none of, or a value that cannot be one.
@@ -48,7 +48,7 @@ def search_of(fields: Fields) -> Search:
     query = fields.value("query")
     if _is_larger(query, _MAX_PARTS):
         raise SearchError(f"a query has at most {_MAX_PARTS} parts")
-    offset, limit = read_range(fields.string("range"))
+    offset, limit = read_range("all" if everything else fields.string("range"))
     condition = Everything() if query is None else parse(query)
     return Search(condition, _order(fields), offset, limit)
 
@@ -145,13 +145,7 @@ def _word(word: str) -> Condition:
     value = value.strip('"')
     if colon and value and re.fullmatch(r"[A-Za-z_.]+", field):
         return Compare(field, Operator.WILDCARD if set(value) & set("*?") else Operator.EQUALS, value)
-    return Anywhere(word.strip('"*'))
-
-
-def _parent(value: Any) -> Condition:
-    if isinstance(value, dict) and value.get("_type") == "organization" and isinstance(value.get("_id"), str):
-        return Compare("organization", Operator.EQUALS, value["_id"])
-    raise SearchError("_parent is supported with _type organization and _id")
+    return Anywhere(word.strip('"'))
 
 
 def _equals(field: str) -> Callable[[Any], Condition]:
@@ -167,7 +161,6 @@ _OPERATORS: Mapping[str, Callable[[Any], Condition]] = {
     "_string": _string,
     "_id": _equals("id"),
     "_type": _equals("_type"),
-    "_parent": _parent,
 }
 
 

@@ -92,6 +92,7 @@ async def read(request: Request) -> Fields:
     texts = _texts(request.query_params)
     if kind in _JSON:
         return Fields(_object(await request.body()), texts)
+    _check_names(texts)
     if kind not in (_FORM, _MULTIPART):
         return Fields({}, texts)
     form = await _form(request, kind)

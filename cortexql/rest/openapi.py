@@ -117,6 +117,8 @@ _JOB = _object(
     },
     startDate=_MILLIS,
     endDate=_MILLIS,
+    updatedAt=_MILLIS,
+    updatedBy=_TEXT,
     data={},
     attachment=_ATTACHMENT,
     label=_TEXT,

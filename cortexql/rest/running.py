@@ -16,7 +16,7 @@ from cortexql.services import details, submission
 from cortexql.services.submission import JobRequest, ObservableRequest, Outcome
 
 _DEFAULT_LEVEL = 2
-# TheHive 5 sends TLP 4, amber+strict, which Cortex has not.
+# TheHive 5 sends TLP 4, the RED of TLP 2.0, which Cortex has not.
 _LEVELS = {"tlp": range(5), "pap": range(4)}
 _LONGEST_LABEL = 1024
 _FILES = ("data", "attachment")

@@ -58,6 +58,7 @@ def millis(moment: datetime) -> int:
 def job(whole: WholeJob) -> dict[str, Any]:
     """Return a job without its report; what it has not is absent."""
     row = whole.job
+    changed = row.ended_at or row.started_at
     names = {"Id": row.worker_id, "Name": row.neuron_name, "DefinitionId": row.definition_id}
     shown: dict[str, Any] = {
         **envelope("job", str(row.id), by=row.created_by, at=row.created_at),
@@ -77,6 +78,8 @@ def job(whole: WholeJob) -> dict[str, Any]:
         {
             "startDate": millis(row.started_at) if row.started_at else None,
             "endDate": millis(row.ended_at) if row.ended_at else None,
+            "updatedAt": millis(changed) if changed else None,
+            "updatedBy": row.created_by if changed else None,
             "data": row.input if row.type is NeuronType.RESPONDER else whole.data,
             "attachment": _job_attachment(whole),
             "label": row.label,

@@ -36,13 +36,19 @@ class Searchable:
     """A field that may be searched.
 
     `known`: what the column's own type can hold, each under the name that is searched. `digest`: the column of the
-    value's SHA-256, which has an index where the value is too long for one.
+    value's SHA-256, which has an index where the value is too long for one. `within`: what a condition on another
+    table's column says of the row: in a subquery, a list is planned as well in an `or` and counted without a join.
     """
 
     column: ColumnElement[Any]
     kind: Kind = Kind.KEYWORD
     known: Mapping[str, Collection[Any]] | None = None
     digest: ColumnElement[str] | None = None
+    within: Callable[[ColumnElement[bool]], ColumnElement[bool]] | None = None
+
+    def holds(self, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+        """Return what a condition on the column says of the row."""
+        return condition if self.within is None else self.within(condition)
 
 
 class Operator(StrEnum):
@@ -107,7 +113,7 @@ class Exists:
 
 @dataclass(frozen=True, slots=True)
 class Anywhere:
-    """Rows that hold a word in any searchable field."""
+    """Rows that have a word in any searchable field, as their fields compare; with `*` and `?` in it, a pattern."""
 
     word: str
 
@@ -138,13 +144,17 @@ class Vocabulary:
                 return self._anywhere(word)
             case Compare() | OneOf() | Exists():
                 known = self.fields.get(condition.field)
-                return false() if known is None else _of_field(known, condition)
+                return false() if known is None else known.holds(_of_field(known, condition))
         return true()
 
     def _anywhere(self, word: str) -> ColumnElement[bool]:
-        kinds = (Kind.KEYWORD, Kind.TEXT)
-        textual = [known for known in self.fields.values() if known.kind in kinds and not known.known]
-        return or_(false(), *[_text_of(known).icontains(word, autoescape=True) for known in textual])
+        matches = _wildcard if set(word) & set("*?") else _equals
+        textual = {
+            id(known.column): known
+            for known in self.fields.values()
+            if known.kind in (Kind.KEYWORD, Kind.TEXT) and not known.known
+        }
+        return or_(false(), *[known.holds(matches(known, word)) for known in textual.values()])
 
 
 def _of_field(known: Searchable, condition: Compare | OneOf | Exists) -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ For clients of Cortex, whose lists are cut by position and not by cursor.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
@@ -19,6 +19,7 @@ from sqlalchemy import (
     func,
     select,
 )
+from sqlalchemy.dialects.postgresql import array
 
 from cortexql.errors import InvalidInputError
 from cortexql.models import (
@@ -32,6 +33,8 @@ from cortexql.models import (
     Observable,
     Organization,
     OrganizationStatus,
+    Quota,
+    RateUnit,
     Report,
     User,
     UserStatus,
@@ -67,10 +70,11 @@ class Found(Generic[Row]):
 async def find_jobs(tx: Transaction, search: Search, *, deleted: bool = False) -> Found[int]:
     """Find jobs, the newest first, and return their ids: rows are wide, and many; deleted ones on demand."""
     tx.principal.require(Permission.READ)
-    # Postgres leaves out the joins that a search does not need.
-    query = select(Job.id).join(Observable, Observable.id == Job.observable_id, isouter=True)
-    query = query.join(Attachment, Attachment.id == Observable.attachment_id, isouter=True)
-    query = query.join(Organization, Organization.id == Job.organization_id)
+    query = select(Job.id)
+    if any(_JOBS.fields[name].within for name, _ in search.order if name in _JOBS.fields):
+        query = query.join(Observable, Observable.id == Job.observable_id, isouter=True)
+        query = query.join(Attachment, Attachment.id == Observable.attachment_id, isouter=True)
+        query = query.join(Organization, Organization.id == Job.organization_id)
     if not deleted:
         query = query.where(jobs.not_deleted())
     return await _find(tx, query, _JOBS, search, [Job.created_at.desc(), Job.id.desc()])
@@ -117,22 +121,39 @@ async def _find(
     if not 0 <= search.offset <= _LARGEST:
         raise InvalidInputError("the range is out of bounds")
     query = query.where(vocabulary.compile(search.condition))
-    order = [*_order(vocabulary, search.order), *default]
     async with deadline(tx):
         total = (await tx.session.scalars(select(func.count()).select_from(query.subquery()))).one()
-        rows = await tx.session.scalars(query.order_by(*order).offset(search.offset).limit(search.limit))
-        return Found(rows.all(), total)
+        return Found(await _rows(tx, query, vocabulary, search, default), total)
 
 
-def _order(vocabulary: Vocabulary, wanted: Sequence[tuple[str, bool]]) -> list[ColumnElement[Any]]:
-    known = [(vocabulary.fields.get(name), descending) for name, descending in wanted]
-    return [_ordered(found.column, descending=descending) for found, descending in known if found is not None]
+async def _rows(
+    tx: Transaction,
+    query: Select[tuple[Row]],
+    vocabulary: Vocabulary,
+    search: Search,
+    default: Sequence[ColumnElement[Any]],
+) -> Sequence[Row]:
+    """Read the range. No index read backwards has empty dates last: a range without any is looked for first."""
+    known = [(vocabulary.fields[name], down) for name, down in search.order if name in vocabulary.fields]
+    order = [*[_directed(found.column, down=down) for found, down in known], *default]
+    if known and search.limit is not None:
+        first, down = known[0]
+        if down and first.kind is Kind.DATE and _is_nullable(first.column):
+            dated = query.where(first.column.is_not(None)).order_by(first.column.desc(), *order[1:])
+            rows = (await tx.session.scalars(dated.offset(search.offset).limit(search.limit))).all()
+            if len(rows) == search.limit:
+                return rows
+    return (await tx.session.scalars(query.order_by(*order).offset(search.offset).limit(search.limit))).all()
 
 
-def _ordered(column: ColumnElement[Any], *, descending: bool) -> ColumnElement[Any]:
-    order = column.desc() if descending else column.asc()
+def _directed(column: ColumnElement[Any], *, down: bool) -> ColumnElement[Any]:
+    order = column.desc() if down else column.asc()
     # No index of a column that has a value in every row says where nulls would stand.
-    return order if getattr(column, "nullable", True) is False else order.nulls_last()
+    return order.nulls_last() if _is_nullable(column) else order
+
+
+def _is_nullable(column: ColumnElement[Any]) -> bool:
+    return getattr(column, "nullable", True) is not False
 
 
 def _fields(keywords: Mapping[str, Any], **others: Mapping[str, Any]) -> Vocabulary:
@@ -154,23 +175,42 @@ def _entity(kind: str, id_: Any) -> dict[str, Any]:
     return {**_ids(id_), "_type": _kind(kind)}
 
 
-def _attachment() -> dict[str, Any]:
-    return {
-        "attachment": Attachment.sha256,
-        "attachment.id": Attachment.sha256,
-        "attachment.contentType": Attachment.content_type,
-        "attachment.hashes": Attachment.sha256,
-    }
+def _of_observable(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return Job.observable_id.in_(select(Observable.id).where(condition))
+
+
+def _of_file(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    files = select(Attachment.id).where(condition)
+    return _of_observable(Observable.attachment_id.in_(files))
+
+
+def _of_organization(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return Job.organization_id.in_(select(Organization.id).where(condition))
 
 
 def _minutes(column: Any) -> ColumnElement[Any]:
     return extract("epoch", column) / 60
 
 
+def _rate(column: Any) -> ColumnElement[Any]:
+    own = (Quota.neuron_id == Neuron.id) & Quota.lifted.is_(False)
+    # Of several, the one that a worker is shown with.
+    return select(column).where(own).order_by(Quota.by_superadmin, Quota.id).limit(1).scalar_subquery()
+
+
 def _names(pairs: Mapping[str, Any]) -> dict[str, Any]:
     return {alias: column for name, column in pairs.items() for alias in (f"worker{name}", f"analyzer{name}")}
 
 
+_ATTACHMENT = _fields(
+    {
+        "attachment": Attachment.sha256,
+        "attachment.id": Attachment.sha256,
+        "attachment.contentType": Attachment.content_type,
+    },
+    number={"attachment.size": Attachment.size},
+    list={"attachment.hashes": array([Attachment.sha256, Attachment.sha1, Attachment.md5])},
+).fields
 _TYPES = {each.value: (each,) for each in NeuronType}
 _STATUSES = {
     "Waiting": (JobStatus.WAITING,),
@@ -186,12 +226,11 @@ _JOBS = Vocabulary(
             {
                 "_type": _kind("job"),
                 **_names({"Id": Job.worker_id, "Name": Job.neuron_name, "DefinitionId": Job.definition_id}),
-                **_attachment(),
                 "attachment.name": Job.filename,
-                "organization": Organization.name,
                 "dataType": Job.data_type,
                 "label": Job.label,
                 "createdBy": Job.created_by,
+                "updatedBy": Job.created_by,
             },
             id=_ids(Job.id),
             text={"message": Job.message, "errorMessage": Job.error_message},
@@ -201,48 +240,68 @@ _JOBS = Vocabulary(
                 "createdAt": Job.created_at,
                 "startDate": Job.started_at,
                 "endDate": Job.ended_at,
+                "updatedAt": func.coalesce(Job.ended_at, Job.started_at),
             },
         ).fields,
         "type": Searchable(Job.type, known=_TYPES),
         "status": Searchable(Job.status, known=_STATUSES),
-        "data": Searchable(Observable.data, digest=Observable.digest),
+        "data": Searchable(Observable.data, digest=Observable.digest, within=_of_observable),
+        "organization": Searchable(Organization.name, within=_of_organization),
+        **{name: replace(known, within=_of_file) for name, known in _ATTACHMENT.items()},
     }
 )
-_NEURONS = _fields(
+_NEURONS = Vocabulary(
     {
-        **_entity("worker", Neuron.worker_id),
-        **_names({"DefinitionId": Definition.definition_id}),
-        "name": Neuron.name,
-        "version": Definition.version,
-        "baseConfig": Definition.base_config,
-        "type": cast(Neuron.type, String),
-        "organization": Organization.name,
-        "_parent": Organization.name,
-    },
-    text={
-        "description": Definition.description,
-        "author": Definition.author,
-        "url": Definition.url,
-        "license": Definition.license,
-        "command": Definition.command,
-        "dockerImage": Definition.docker_image,
-    },
-    number={"jobCache": _minutes(Neuron.freshness), "jobTimeout": _minutes(Neuron.job_timeout)},
-    date={"createdAt": Neuron.enabled_at},
-    list={"dataTypeList": func.coalesce(Neuron.data_types, Definition.data_types, type_=ARRAY(String))},
+        **_fields(
+            {
+                **_entity("worker", Neuron.worker_id),
+                **_names({"DefinitionId": Definition.definition_id}),
+                "name": Neuron.name,
+                "version": Definition.version,
+                "baseConfig": Definition.base_config,
+                "type": cast(Neuron.type, String),
+                "organization": Organization.name,
+                "_parent": Organization.name,
+            },
+            text={
+                "description": Definition.description,
+                "author": Definition.author,
+                "url": Definition.url,
+                "license": Definition.license,
+                "command": Definition.command,
+                "dockerImage": Definition.docker_image,
+            },
+            number={
+                "jobCache": _minutes(Neuron.freshness),
+                "jobTimeout": _minutes(Neuron.job_timeout),
+                "rate": _rate(Quota.max_jobs),
+            },
+            date={"createdAt": Neuron.enabled_at},
+            list={
+                "dataTypeList": func.coalesce(Neuron.data_types, Definition.data_types, type_=ARRAY(String))
+            },
+        ).fields,
+        "rateUnit": Searchable(
+            _rate(Quota.unit), known={unit.value.capitalize(): (unit,) for unit in RateUnit}
+        ),
+    }
 )
-_ARTIFACTS = _fields(
+_ARTIFACTS = Vocabulary(
     {
-        "_type": _kind("artifact"),
-        **_attachment(),
-        "attachment.name": Artifact.filename,
-        "dataType": Artifact.data_type,
-        "data": Artifact.data,
-    },
-    id={**_ids(Artifact.id), "_parent": Artifact.report_id},
-    text={"message": Artifact.message},
-    number={"tlp": cast(Artifact.tlp, Integer)},
-    list={"tags": Artifact.tags},
+        **_ATTACHMENT,
+        **_fields(
+            {
+                "_type": _kind("artifact"),
+                "attachment.name": Artifact.filename,
+                "dataType": Artifact.data_type,
+                "data": Artifact.data,
+            },
+            id={**_ids(Artifact.id), "_parent": Artifact.report_id},
+            text={"message": Artifact.message},
+            number={"tlp": cast(Artifact.tlp, Integer)},
+            list={"tags": Artifact.tags},
+        ).fields,
+    }
 )
 _USERS = Vocabulary(
     {

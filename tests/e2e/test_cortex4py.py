@@ -1,23 +1,31 @@
 """The published cortex4py drives all of its surface against a running `cortexql up`: real processes throughout."""
 
+import ast
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
+import cortex4py.query
 import pytest
+from cortex4py.api import Api
 from cortex4py.exceptions import AuthenticationError, AuthorizationError, InvalidInputError, NotFoundError
+from cortex4py.models import Organization, User
 from cortex4py.query import (
     And,
     Between,
     Child,
     Contains,
     Eq,
+    Gt,
     Gte,
     Id,
     In,
+    Lt,
     Lte,
     Not,
     Or,
+    Parent,
     ParentId,
     String,
     Type,
@@ -25,7 +33,7 @@ from cortex4py.query import (
 
 from cortexql.services.configuration import MASK
 from tests.e2e.conftest import ROLES, Site
-from tests.e2e.instances import eventually
+from tests.e2e.instances import ADMIN_KEY, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -183,11 +191,12 @@ def test_queries_and_deletion(site: Site) -> None:
     assert found(Or(Id(ids[0]), Eq("data", names[2]))) == [ids[2], ids[0]]
     assert found(And(mine, Gte("tlp", 2), Lte("tlp", 2), Contains("createdAt"))) == ids[::-1]
     assert found(And(mine, Between("createdAt", 0, 1))) == []
-    assert found(And(mine, ParentId("organization", "soc"))) == ids[::-1]
     assert found(String("q2.example")) == [ids[1]]
+    assert found(And(mine, Gt("createdAt", 0), Lt("createdAt", 1))) == []
     assert api.jobs.find_one_by(Eq("data", names[0])).id == ids[0]
-    with pytest.raises(InvalidInputError):
-        found(Child("report", {}))
+    for unknown in (Child("report", {}), Parent("worker", {}), ParentId("organization", "soc")):
+        with pytest.raises(InvalidInputError):
+            found(unknown)
     assert api.jobs.delete(ids[0])
     assert found(mine) == ids[:0:-1]
     assert api.jobs.get_by_id(ids[0]).status == "Deleted"
@@ -200,3 +209,102 @@ def test_queries_and_deletion(site: Site) -> None:
     assert api.jobs.get_report_async(running.id, "100ms").report == "Running"
     assert api.jobs.delete(running.id)
     assert api.jobs.get_report_async(running.id).report == "Deleted"
+
+
+def test_what_scripts_use_seldom(site: Site) -> None:
+    """Entities in the place of dictionaries, chosen fields, sorted single finds, a slash behind the address."""
+    api: Any = Api(f"{site.url}/", ADMIN_KEY)
+    assert api.status().json()["versions"]["Cortex"]
+    new: Any = Organization(None)
+    new.name, new.description = "branch", "far away"
+    made = api.organizations.create(new)
+    assert (made.name, made.status) == ("branch", "Active")
+    made.description, made.status = "nearer", "Locked"
+    changed = api.organizations.update("branch", made.json(), ["description"])
+    assert (changed.description, changed.status) == ("nearer", "Active")
+    assert api.organizations.update("branch", made).status == "Locked"
+    assert api.organizations.find_one_by({}, sort="-name").name == "soc"
+    assert api.organizations.find_one_by(Eq("name", "nowhere")) is None
+
+    user: Any = User(None)
+    user.login, user.name, user.organization = "yan", "Yan", "soc"
+    made = api.users.create(user)
+    assert (made.id, made.roles) == ("yan", ["read"])
+    made.name = "Ян"
+    assert api.users.update("yan", made.json(), ["name"]).name == "Ян"
+    assert api.users.find_one_by(Eq("name", "Ян")).id == "yan"
+    assert api.users.find_one_by(In("login", ["bob", "yan"]), sort=["-login"]).id == "yan"
+    with pytest.raises(InvalidInputError):
+        api.do_delete("user/yan")
+    with pytest.raises(AuthenticationError):
+        Api(site.url, "x").users.find_all({})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_is_considered_deprecated_works_on(site: Site) -> None:
+    api = site.api("bob")
+    assert "Echo_1_0" in [each.name for each in api.get_analyzers()]
+    assert [each.name for each in api.get_analyzers("ip")] == ["Echo_1_0"]
+    job = api.run_analyzer("Echo_1_0", "ip", 1, "192.0.2.77")
+    assert (job.tlp, job.data) == (1, "192.0.2.77")
+    assert api.get_job_report(job.id, "1minute").status == "Success"
+    assert api.delete_job(job.id)
+
+
+def test_responders_come_and_go(site: Site) -> None:
+    admin, reader = site.api("ann"), site.api("eve")
+    mail = {"configuration": {"smtp_host": "192.0.2.1", "from": "soc@example.org", "to": ["a@example.org"]}}
+    mailer = admin.responders.enable("Mailer_1_0", mail)
+    assert reader.responders.get_by_id(mailer.id).name == reader.responders.get_by_name("Mailer_1_0").name
+    found = reader.responders.find_all({}, range="all", sort=["-name"])
+    assert [each.name for each in found] == ["Webhook_1_0", "Mailer_1_0"]
+    assert admin.analyzers.find_one_by(Eq("name", "Mailer_1_0")) is None
+    with pytest.raises(NotFoundError):
+        admin.analyzers.get_by_id(mailer.id)
+    assert admin.responders.disable(mailer.id)
+
+
+def test_more_artifacts_than_a_page_holds_come_all(site: Site) -> None:
+    api = site.api("bob")
+    many = [{"dataType": "domain", "data": f"a{n}.example"} for n in range(25)]
+    observable = {"data": "192.0.2.25", "dataType": "ip", "parameters": {"artifacts": many}}
+    job = api.analyzers.run_by_id(api.analyzers.get_by_name("Echo_1_0").id, observable)
+    assert api.jobs.get_report_async(job.id).status == "Success"
+    assert [each.data for each in api.jobs.get_artifacts(job.id)] == [each["data"] for each in many]
+    page = api.do_get(f"job/{job.id}/artifacts", {"range": "20-30"})
+    assert (len(page.json()), page.headers["x-total"]) == (5, "25")
+
+
+@pytest.mark.parametrize("name", ["報告書.docx", "отчёт.pdf", "تقرير.eml", "naïve 🦠.bin", "%41;x='y'.txt"])
+def test_files_of_any_name_in_both_forms(site: Site, tmp_path: Path, name: str) -> None:
+    api = site.api("bob")
+    path = tmp_path / name
+    path.write_text(name)
+    worker = api.analyzers.get_by_name("Echo_1_0").id
+    flat = api.analyzers.run_by_id(worker, {"data": str(path), "dataType": "file"}, force=1)
+    described = {"_json": json.dumps({"attributes": {"dataType": "file", "tlp": 1}})}
+    legacy = api.do_file_post(
+        f"analyzer/{worker}/run?force=1", described, files={"data": (name, path.read_bytes())}
+    ).json()
+    for id_ in (flat.id, legacy["id"]):
+        done = api.jobs.get_report_async(id_)
+        assert (done.status, done.attachment["name"]) == ("Success", name)
+        assert done.report["full"]["file"]["name"] == name
+        assert api.do_get(f"datastore/{done.attachment['id']}").text == name
+    assert legacy["tlp"] == 1
+
+
+def test_every_method_and_every_operator_is_driven_here() -> None:
+    used = {
+        node.attr
+        for node in ast.walk(ast.parse(Path(__file__).read_text()))
+        if isinstance(node, ast.Attribute)
+    }
+    client: Any = Api("http://192.0.2.1", "k")
+    of_client = {name for name in vars(Api) if not name.startswith("_")} - {"do_post", "do_patch"}
+    controllers = [value for name, value in vars(client).items() if not name.startswith("_")]
+    methods = {name for each in controllers for name in vars(type(each)) if not name.startswith("_")}
+    assert len(controllers) == 5
+    assert methods | of_client <= used
+    operators = {name for name in vars(cortex4py.query) if name[0].isupper()}
+    assert operators <= set(globals())
