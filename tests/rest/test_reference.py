@@ -216,7 +216,7 @@ def _told(answer: httpx.Response) -> str:
         return ""
     if "json" in kind:
         text = json.dumps(_shortened(answer.json()), ensure_ascii=False)
-        return re.sub(r'("(?:createdAt|date|startDate|endDate)": )\d+', r"\g<1>1700000000000", text)
+        return re.sub(r'("(?:createdAt|updatedAt|date|startDate|endDate)": )\d+', r"\g<1>1700000000000", text)
     if answer.request.url.path.endswith("/key/renew"):
         return "(the key)"
     return answer.text if answer.content.isascii() and len(answer.content) < 100 else f"({kind})"
