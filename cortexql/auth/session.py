@@ -1,5 +1,7 @@
 """The console's session cookie: a signed token. What its user may do is read anew each time."""
 
+from dataclasses import replace
+
 from itsdangerous import BadSignature, Signer
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -31,6 +33,13 @@ async def start(
         samesite="lax",
         secure=is_secure(resources.settings, connection),
     )
+
+
+async def renew(
+    resources: Resources, principal: Principal, connection: HTTPConnection, response: Response
+) -> None:
+    """Begin a session anew for somebody whose others have just ended, with the own new password."""
+    await start(resources, replace(principal, credential="password"), connection, response)
 
 
 async def end(resources: Resources, connection: HTTPConnection, response: Response) -> None:

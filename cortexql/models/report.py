@@ -66,6 +66,9 @@ class Report(SQLModel, table=True):
 class Artifact(SQLModel, table=True):
     """An observable that a report names, or a file that a run left."""
 
+    # By hash: a value may be longer than what an ordered index takes.
+    __table_args__ = (Index("artifact_data", "data", postgresql_using="hash"),)
+
     id: int = columns.primary_key()
     organization_id: int = columns.reference("organization.id", index=False)
     report_id: int = columns.reference("report.id")

@@ -118,6 +118,22 @@ async def refresh_due(transactions: Transactions, settings: Settings, principal:
     return await _refresh_from(transactions, settings, principal, record=record)
 
 
+async def try_source(
+    transactions: Transactions, settings: Settings, principal: Principal, kind: NeuronType, number: int
+) -> sources.Listing:
+    """Read one source of a kind, by its place in the settings, and change nothing.
+
+    Raises:
+        NotFoundError: there is no such source.
+    """
+    principal.require(Permission.INSTANCE_MANAGE)
+    named = settings.catalogues(kind.value)
+    if not 0 <= number < len(named):
+        raise NotFoundError(f"there is no source {number} of {kind.value}s", field=("source",))
+    outside = await _outside(transactions, settings)
+    return await sources.read(named[number], kind.value, outside, settings.outbound_allow)
+
+
 async def last_refresh(tx: Transaction) -> CatalogRefresh | None:
     """Return the newest reading that has ended."""
     query = select(CatalogRefresh).where(CatalogRefresh.ended_at.is_not(None))
@@ -190,14 +206,17 @@ async def _refresh_from(
     record: CatalogRefresh | None = None,
 ) -> Refresh:
     cipher = Cipher(settings.key, settings.old_keys)
-    async with transactions(_REFRESH) as tx:
-        outside = await network.of(tx, cipher)
-    listings = await read_sources(settings, only, outside)
+    listings = await read_sources(settings, only, await _outside(transactions, settings))
     async with transactions(principal) as tx:
         done = await refresh(tx, listings, record)
     async with transactions(_REFRESH) as tx:
         await images.request_updates(tx, settings, cipher)
     return done
+
+
+async def _outside(transactions: Transactions, settings: Settings) -> Network:
+    async with transactions(_REFRESH) as tx:
+        return await network.of(tx, Cipher(settings.key, settings.old_keys))
 
 
 def _version(row: Definition) -> tuple[tuple[int, str], ...]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 
 from cortexql.errors import ConflictError, InvalidInputError, NotFoundError
 from cortexql.models import Organization, OrganizationStatus, Session
@@ -128,6 +128,18 @@ async def named_or_own(tx: Transaction, name: str | None) -> Organization:
     return organization
 
 
-async def list_page(tx: Transaction, request: page.PageRequest) -> page.Page[Organization]:
-    """Page through the visible organizations by name."""
-    return await page.read(tx, select(Organization), _BY_NAME, request)
+async def list_page(
+    tx: Transaction,
+    request: page.PageRequest,
+    *,
+    search: str | None = None,
+    status: OrganizationStatus | None = None,
+) -> page.Page[Organization]:
+    """Page through the visible organizations by name; `search` is a part of name or description."""
+    query = select(Organization)
+    if search:
+        columns = (Organization.name, Organization.description)
+        query = query.where(or_(*[column.icontains(search, autoescape=True) for column in columns]))
+    if status is not None:
+        query = query.where(Organization.status == status)
+    return await page.read(tx, query, _BY_NAME, request)

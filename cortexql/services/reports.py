@@ -162,6 +162,18 @@ async def list_of_jobs(tx: Transaction, job_ids: Sequence[int]) -> Sequence[Repo
     return (await tx.session.scalars(_light().where(Report.job_id.in_(job_ids)))).all()
 
 
+async def naming(tx: Transaction, observable: Observable, *, first: int) -> Sequence[Report]:
+    """Return the newest reports that name an observable as an artifact, none of its own."""
+    tx.principal.require(Permission.READ)
+    if observable.attachment_id is None:
+        same = (Artifact.data == observable.data) & (Artifact.data_type == observable.data_type)
+    else:
+        same = Artifact.attachment_id == observable.attachment_id
+    others = _light().where(Report.id.in_(select(Artifact.report_id).where(same)))
+    others = others.where(Report.observable_id != observable.id)
+    return (await tx.session.scalars(others.order_by(Report.id.desc()).limit(first))).all()
+
+
 async def artifacts(tx: Transaction, report_ids: Sequence[int]) -> dict[int, list[Artifact]]:
     """Return the artifacts of some reports, in the neurons' order."""
     query = select(Artifact).where(Artifact.report_id.in_(report_ids)).order_by(Artifact.id)

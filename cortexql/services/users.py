@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy import update as update_rows
 
 from cortexql.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
@@ -165,11 +165,24 @@ async def viewer(tx: Transaction) -> User:
     return (await tx.session.scalars(query)).one()
 
 
-async def list_page(tx: Transaction, organization: str | None, request: page.PageRequest) -> page.Page[User]:
-    """Page through users by login: all that are visible, or one organization's."""
+async def list_page(
+    tx: Transaction,
+    organization: str | None,
+    request: page.PageRequest,
+    *,
+    search: str | None = None,
+    status: UserStatus | None = None,
+) -> page.Page[User]:
+    """Page through users by login: all that are visible, or one organization's; `search` is a part of login or name."""
     query = select(User)
     if organization is not None:
         query = query.where(_in(await organizations.named_or_own(tx, organization)))
+    if search:
+        query = query.where(
+            or_(*[column.icontains(search, autoescape=True) for column in (User.login, User.name)])
+        )
+    if status is not None:
+        query = query.where(User.status == status)
     return await page.read(tx, query, _BY_LOGIN, request)
 
 

@@ -9,6 +9,7 @@ from cortexql.models import Neuron
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.services import api_keys, neurons, usage
+from cortexql.settings import Settings
 from tests.admin.test_console import PASSWORD, SAME, signed_in
 from tests.conftest import World
 
@@ -77,6 +78,31 @@ async def test_the_catalogue_is_refreshed_by_who_may(url: str, world: World, res
         found = await client.get("/admin/catalog?search=mail&type=analyzer")
         assert "MailParser" in found.text
         assert "Yara" not in found.text
+
+
+async def test_a_catalogue_is_tested_by_a_superadmin_and_nothing_changes(
+    url: str, world: World, resources: Resources, settings: Settings
+) -> None:
+    source = str(settings.catalogues("analyzer")[0])
+    async with signed_in(url, resources, "orgadmin@alpha") as client:
+        assert source not in (await client.get("/admin/catalog")).text
+    async with signed_in(url, resources, "root") as client:
+        assert source in (await client.get("/admin/catalog")).text
+        form = {"kind": "analyzer", "source": "0"}
+        told = await client.post("/admin/catalog/test", data=form, headers={"HX-Request": "true"})
+        assert (told.status_code, "8 read" in told.text, "<html" in told.text) == (200, True, False)
+        assert "8 read" in (await client.post("/admin/catalog/test", data=form)).text
+        for wrong, status in (({"source": "9"}, 404), ({"source": "x"}, 400), ({"kind": "x"}, 400)):
+            assert (await client.post("/admin/catalog/test", data=form | wrong)).status_code == status, wrong
+        assert "0 changed" in (await client.post("/admin/catalog/refresh")).text
+
+
+async def test_the_own_name_is_changed_and_no_other(url: str, world: World, resources: Resources) -> None:
+    async with signed_in(url, resources, "read@alpha") as client:
+        assert (await client.post("/admin/account", data={"name": " Ann <b> "})).status_code == 303
+        assert 'value="Ann &lt;b&gt;"' in (await client.get("/admin/account")).text
+        refused = await client.post("/admin/account", data={"name": " "})
+        assert (refused.status_code, 'role="alert"' in refused.text) == (400, True)
 
 
 async def test_a_user_is_created_given_a_key_that_is_shown_once_and_locked(
@@ -227,3 +253,32 @@ async def test_colours_are_kept_on_the_account_and_come_with_the_next_sign_in(
         assert "theme" not in client.cookies
     async with httpx.AsyncClient(base_url=url, headers=SAME) as stranger:
         assert (await stranger.post("/admin/theme", data={"theme": "dark"})).cookies["theme"] == "dark"
+
+
+async def test_users_and_organizations_are_searched_and_a_user_is_moved(
+    url: str, world: World, resources: Resources
+) -> None:
+    async with signed_in(url, resources, "root") as client:
+        for query, found in (
+            ("search=READ", {"read@alpha", "read@beta"}),
+            ("search=read&organization=beta", {"read@beta"}),
+            ("status=locked", set()),
+            ("search=none", set()),
+        ):
+            answer = await client.get(f"/admin/users?{query}", headers={"HX-Request": "true"})
+            assert (
+                set(re.findall(r'href="/admin/users/(read@\w+)"', answer.text.replace("%40", "@"))) == found
+            )
+            assert ("<html" in answer.text, "Nobody found" in answer.text) == (False, not found), query
+        assert (await client.get("/admin/users?status=none")).status_code == 400
+        for query, found in (("search=ALPH", {"alpha"}), ("status=locked", set())):
+            text = (await client.get(f"/admin/organizations?{query}")).text
+            assert set(re.findall(r'href="/admin/organizations/(\w+)"', text)) == found, query
+        moved = {"name": "Read", "roles": ["read"], "organization": "beta"}
+        assert (await client.post("/admin/users/read@alpha", data=moved)).status_code == 303
+        assert "/ beta" in (await client.get("/admin/users/read@alpha")).text
+    async with signed_in(url, resources, "orgadmin@alpha") as client:
+        moved = {"name": "x", "roles": ["read"], "organization": "beta"}
+        assert (await client.post("/admin/users/analyze@alpha", data=moved)).status_code in (403, 404)
+        assert (await client.get("/admin/users/read@alpha")).status_code == 404
+        assert "Users</a> / alpha" in (await client.get("/admin/users/analyze@alpha")).text

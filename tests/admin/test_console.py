@@ -62,6 +62,8 @@ PAGES = {
         "/admin/catalog/Echo_1_0/enable": 403,
         "/admin/users": 403,
         "/admin/organizations": 403,
+        "/admin/organizations/alpha": 403,
+        "/admin/quotas/split": 403,
         "/admin/health": 403,
         "/admin/figures": 200,
         "/admin/observables": 200,

@@ -9,7 +9,7 @@ from cortexql.resources import Resources
 from cortexql.services import bootstrap
 from cortexql.services.execution import Executor
 from cortexql.settings import Settings
-from tests.admin.test_accessibility import enter
+from tests.admin.test_accessibility import enter, faults
 from tests.admin.test_console import PASSWORD, give_password
 from tests.conftest import World
 
@@ -79,7 +79,11 @@ async def test_a_superadmins_first_day(
     await page.get_by_role("link", name="Set up").click()
     await page.get_by_label("Name", exact=True).fill("team")
     await page.get_by_label("Login").fill("ann")
-    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_label("A password of your own").fill("a battery of my own")
+    await page.locator("#password").fill(PASSWORD)
+    await page.get_by_role("button", name="All or none").first.click()
+    await page.get_by_label("Echo 1.0").check()
+    assert await faults(page, "superadmin", "/admin/filled/setup") == []
     await page.get_by_role("button", name="Set up").click()
     await expect(page.locator(".secret-once")).to_be_visible()
     await go(page, "Organizations")

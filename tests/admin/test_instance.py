@@ -1,7 +1,10 @@
 """Pages of the whole instance, and of what an organization has seen: nothing secret shown, nothing foreign there."""
 
 import pytest
+from sqlalchemy import select
+from sqlmodel import col
 
+from cortexql.models import Artifact, Report
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.services import network, observables, registries
@@ -12,6 +15,7 @@ from cortexql.settings import Settings, origin_of
 from tests.admin.test_console import run_job, signed_in
 from tests.conftest import Tenant, World
 from tests.parts.authorities import make_authority
+from tests.services.steps import TEST
 
 SECRET = "s3cret-of-the-registry"
 
@@ -35,6 +39,37 @@ async def test_an_observable_shows_its_verdicts_and_is_there_for_its_organizatio
     async with signed_in(url, resources, "orgadmin@beta") as client:
         assert (await client.get(address)).status_code == 404
         assert "192.0.2.1" not in (await client.get("/admin/observables")).text
+
+
+async def test_an_observable_tells_which_reports_name_it(
+    url: str, world: World, resources: Resources, executor: Executor
+) -> None:
+    async def name_in_report(job_id: int) -> None:
+        async with resources.transactions(TEST) as tx:
+            (report,) = (await tx.session.scalars(select(Report).where(col(Report.job_id) == job_id))).all()
+            tx.session.add(
+                Artifact(
+                    organization_id=report.organization_id,
+                    report_id=report.id,
+                    data_type="ip",
+                    data="198.51.100.1",
+                )
+            )
+
+    naming = await run_job(resources, world.alpha, executor)
+    await name_in_report(naming)
+    await name_in_report(await run_job(resources, world.beta, executor, "203.0.113.5"))
+    address = f"/admin/observables/{await seen(resources, world.alpha)}"
+    await run_job(resources, world.alpha, executor, "198.51.100.1")
+    about = f"/admin/observables/{await seen(resources, world.alpha)}"
+    async with signed_in(url, resources, "read@alpha") as client:
+        named = (await client.get(address)).text
+        assert ('search=198.51.100.1"' in named, "No other observable's report." in named) == (True, True)
+        page = (await client.get(about)).text
+        told = page[page.index("Which reports name it") :]
+        for part in (f'href="{address}"', f'href="/admin/jobs/{naming}"', "192.0.2.1"):
+            assert part in told, part
+        assert ("203.0.113.5" in page, "No other observable's report." in page) == (False, False)
 
 
 async def test_registries_authorities_and_proxies_are_set_tried_and_removed_without_showing_a_secret(

@@ -12,6 +12,7 @@ from tests.admin.test_administration import KEY
 from tests.admin.test_console import PASSWORD, SAME, signed_in
 from tests.conftest import World
 
+OWN = "a battery of my own"
 FORM = {"organization": "team", "login": "ann", "password": PASSWORD, "definitions": ["Echo_1_0", "Yara_1_0"]}
 
 
@@ -30,12 +31,17 @@ async def test_a_new_instance_leads_its_superadmin_to_the_first_team(
         assert 'href="/admin/setup"' in (await client.get("/admin/")).text
         offered = (await client.get("/admin/setup")).text
         assert ('value="Echo_1_0"' in offered, 'value="Mailer_1_0"' in offered) == (True, False)
-        done = await client.post("/admin/setup", data=FORM)
+        assert str(settings.catalogues("analyzer")[0]) in offered
+        done = await client.post("/admin/setup", data=FORM | {"own_password": OWN})
         assert done.status_code == 200
         (key,) = KEY.findall(done.text)
         assert (await client.get("/admin/setup")).status_code == 404
         assert (await client.post("/admin/setup", data=FORM | {"organization": "two"})).status_code == 404
         assert "/admin/setup" not in (await client.get("/admin/")).text
+    async with httpx.AsyncClient(base_url=url, headers=SAME) as client:
+        form = {"login": settings.admin_login, "password": OWN}
+        answer = await client.post("/admin/login", data=form)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/admin/")
     ann = await api_keys.principal_of(resources.transactions, key)
     assert ann.roles == {Role.ORGADMIN}
     async with resources.transactions(ann) as tx:
@@ -50,6 +56,7 @@ async def test_a_refused_form_creates_nothing(
         await enter_first(client, resources, settings)
         for wrong, told in (
             ({"password": "password"}, "one of the first that are tried"),
+            ({"own_password": "short"}, "password"),
             ({"login": settings.admin_login}, "is taken"),
             ({"definitions": ["Nothing_1_0"]}, "Nothing_1_0"),
         ):

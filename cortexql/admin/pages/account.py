@@ -1,7 +1,5 @@
 """My account: the own password, API keys and sessions."""
 
-from dataclasses import replace
-
 from starlette.responses import Response
 
 from cortexql.admin.keys import new_key
@@ -18,6 +16,16 @@ async def show(visit: Visit) -> Response:
     return await _form(visit)
 
 
+async def set_name(visit: Visit) -> Response:
+    """Change the own name."""
+    try:
+        async with visit.open() as tx:
+            await users.update(tx, visit.principal.login, users.UserChange(name=visit.given("name")))
+    except CortexError as error:
+        return await _form(visit, error)
+    return visit.to("/account", done="saved")
+
+
 async def set_password(visit: Visit) -> Response:
     """Change the own password; every other session ends with that."""
     present, new = str(visit.form.get("present", "")), str(visit.form.get("password", ""))
@@ -32,9 +40,7 @@ async def set_password(visit: Visit) -> Response:
     except CortexError as error:
         return await _form(visit, error)
     response = visit.to("/account", done="password")
-    await session.start(
-        visit.resources, replace(visit.principal, credential="password"), visit.request, response
-    )
+    await session.renew(visit.resources, visit.principal, visit.request, response)
     return response
 
 

@@ -4,11 +4,13 @@ from starlette.responses import Response
 
 from cortexql.admin import configuring
 from cortexql.admin.pages.owners import organization_names
-from cortexql.admin.visit import Visit
+from cortexql.admin.visit import Visit, to_int
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import NeuronType
+from cortexql.outbound import without_credentials
 from cortexql.principal import Permission
 from cortexql.services import configuration, definitions, neurons, shared_configs
+from cortexql.settings import Settings
 
 _PAGE = 50
 
@@ -23,6 +25,20 @@ async def refresh(visit: Visit) -> Response:
     resources = visit.resources
     done = await definitions.refresh_all(resources.transactions, resources.settings, visit.principal)
     return await _list(visit, done)
+
+
+async def test_source(visit: Visit) -> Response:
+    """Read one source now, and say what is in it; nothing is changed."""
+    visit.principal.require(Permission.INSTANCE_MANAGE)
+    resources = visit.resources
+    listing = await definitions.try_source(
+        resources.transactions,
+        resources.settings,
+        visit.principal,
+        _kind(visit.given("kind")) or NeuronType.ANALYZER,
+        to_int(visit.given("source"), "source"),
+    )
+    return visit.page("catalog/tested.html", partial="catalog/_tested.html", listing=listing)
 
 
 async def show_enable(visit: Visit) -> Response:
@@ -68,7 +84,17 @@ async def _list(visit: Visit, refreshed: definitions.Refresh | None = None) -> R
         filters=filters,
         enabled=named,
         refreshed=refreshed,
+        sources=source_names(visit.resources.settings) if visit.may("instance_manage") else [],
     )
+
+
+def source_names(settings: Settings) -> list[tuple[NeuronType, int, str]]:
+    """Return the sources of definitions: of which kind, at which place in the settings, and where it is."""
+    return [
+        (kind, number, without_credentials(source) if "://" in source else source)
+        for kind in NeuronType
+        for number, source in enumerate(settings.catalogues(kind.value))
+    ]
 
 
 async def _form(visit: Visit, error: CortexError | None = None) -> Response:

@@ -56,7 +56,9 @@ async def show(visit: Visit) -> Response:
         latest = (await reports.latest(tx, [observable_id]))[observable_id]
         pages = await reports.of_observables(tx, [observable_id], ReportFilter(), visit.page_request(_PAGE))
         artifacts = await reports.artifacts(tx, [report.id for report in latest])
-        files = await by_id(tx, Attachment, [observable.attachment_id])
+        naming = await reports.naming(tx, observable, first=_PAGE)
+        looked_at = await by_id(tx, Observable, [report.observable_id for report in naming])
+        files = await by_id(tx, Attachment, [row.attachment_id for row in (observable, *looked_at.values())])
         sighted = (await sightings.of_observables(tx, [observable_id]))[observable_id]
     return visit.page(
         "observables/show.html",
@@ -67,6 +69,7 @@ async def show(visit: Visit) -> Response:
         latest=latest,
         sightings=sighted,
         history=pages[observable_id],
+        naming=[(report, _name(looked_at[report.observable_id or 0], files)) for report in naming],
         related=_related([artifact for found in artifacts.values() for artifact in found]),
     )
 

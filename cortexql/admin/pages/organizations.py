@@ -84,12 +84,20 @@ async def _form(visit: Visit, error: CortexError | None = None) -> Response:
 
 async def _list(visit: Visit, error: CortexError | None = None) -> Response:
     visit.principal.require(Permission.INSTANCE_MANAGE)
+    filters = {name: value for name in ("search", "status") if (value := visit.asked(name))}
     async with visit.open() as tx:
-        page = await organizations.list_page(tx, visit.page_request(_PAGE))
+        page = await organizations.list_page(
+            tx,
+            visit.page_request(_PAGE),
+            search=filters.get("search"),
+            status=_status(filters.get("status", "")),
+        )
     return visit.page(
         "organizations/list.html",
+        partial=None if error else "organizations/_table.html",
         status=error.status if error else 200,
         page=page,
-        first=organizations.FIRST,
+        filters=filters,
+        statuses=[status.value for status in OrganizationStatus],
         error=error.message if error else "",
     )

@@ -44,12 +44,13 @@ async def show(visit: Visit) -> Response:
 
 
 async def update(visit: Visit) -> Response:
-    """Change name and roles; nobody's own roles."""
+    """Change name and roles, or where the user belongs; nobody's own but the name."""
     own = _login(visit) == visit.principal.login
     try:
         change = users.UserChange(
             name=visit.given("name") or None,
             roles=None if own else _roles(visit),
+            organization=visit.given("organization") or None,
             forget_subject=bool(visit.given("forget_subject")),
         )
         async with visit.open() as tx:
@@ -61,10 +62,7 @@ async def update(visit: Visit) -> Response:
 
 async def set_status(visit: Visit) -> Response:
     """Lock or unlock."""
-    try:
-        status = UserStatus(visit.given("status"))
-    except ValueError as error:
-        raise InvalidInputError("a user is active or locked", field=("status",)) from error
+    status = _status(visit.given("status"))
     try:
         async with visit.open() as tx:
             await users.update(tx, _login(visit), users.UserChange(status=status))
@@ -118,6 +116,13 @@ def _login(visit: Visit) -> str:
     return str(visit.request.path_params["login"])
 
 
+def _status(given: str) -> UserStatus:
+    try:
+        return UserStatus(given)
+    except ValueError as error:
+        raise InvalidInputError("a user is active or locked", field=("status",)) from error
+
+
 def _roles(visit: Visit) -> frozenset[Role]:
     try:
         return frozenset(Role(value) for value in visit.all_given("roles"))
@@ -132,17 +137,26 @@ def _given_roles(visit: Visit) -> list[Role]:
 
 async def _list(visit: Visit, error: CortexError | None = None) -> Response:
     visit.principal.require(Permission.USER_MANAGE)
+    filters = {name: value for name in ("search", "status", "organization") if (value := visit.asked(name))}
     async with visit.open() as tx:
-        page = await users.list_page(tx, visit.asked("organization"), visit.page_request(_PAGE))
+        page = await users.list_page(
+            tx,
+            filters.get("organization"),
+            visit.page_request(_PAGE),
+            search=filters.get("search"),
+            status=_status(filters["status"]) if "status" in filters else None,
+        )
         owners = await by_id(tx, Organization, [user.organization_id for user in page.rows])
         names = await organization_names(tx) if visit.principal.is_superadmin else []
     return visit.page(
         "users/list.html",
+        partial=None if error else "users/_table.html",
         status=error.status if error else 200,
         page=page,
         owners=owners,
-        names=names,
-        organization=visit.asked("organization") or "",
+        names={name: name for name in names},
+        filters=filters,
+        statuses=[status.value for status in UserStatus],
         roles=_given_roles(visit),
         error=error.message if error else "",
     )
@@ -154,8 +168,10 @@ async def _form(visit: Visit, error: CortexError | None = None, key: str = "") -
         user = await users.get_managed(tx, _login(visit))
         owners = await by_id(tx, Organization, [user.organization_id])
         keys = (await api_keys.of_users(tx, [user.id]))[user.id]
+        names = await organization_names(tx) if visit.principal.is_superadmin else []
     return visit.page(
         "users/show.html",
+        names=names,
         status=error.status if error else 200,
         user=user,
         own=user.id == visit.principal.user_id,

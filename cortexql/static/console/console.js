@@ -28,6 +28,12 @@
     search.focus();
     search.select();
   });
+  document.addEventListener("click", (event) => {
+    const boxes = event.target.closest?.("[data-tick]")?.closest("fieldset").querySelectorAll('input[type="checkbox"]');
+    if (!boxes) return;
+    const all = [...boxes].every((box) => box.checked);
+    for (const box of boxes) box.checked = !all;
+  });
   // Enter in such a field presses the button beside it, not the form's first.
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !event.target.matches("[data-enter]")) return;
