@@ -1,4 +1,7 @@
-"""Neurons as plain processes: no isolation but a process group, a clean environment and their own folder."""
+"""Neurons as plain processes: no isolation but a process group, a clean environment and their own folder.
+
+Bundled ones run by our own Python, as forks of a process that has it loaded.
+"""
 
 import asyncio
 import contextlib
@@ -15,11 +18,14 @@ from cortexql import bundle
 from cortexql.log import get_logger
 from cortexql.runner import owners
 from cortexql.runner.base import Ending, Outcome, RunnerError, RunSpec
+from cortexql.runner.forks import Fork, Forks
 from cortexql.runner.lines import LineSplitter
 from cortexql.runner.workspace import CACERTS, OutputError, Workspace, read_output
 
 log = get_logger(__name__)
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
+# What Python requests, OpenSSL, curl and Node read.
+_AUTHORITIES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 _PID_FILE = "pid"
 # What a process that left the group may still hold our end of the pipe open for, after the neuron's end.
 _PIPE_GRACE_SECONDS = 1.0
@@ -50,7 +56,7 @@ class ProcessRun:
 
     spec: RunSpec
     workspace: Workspace
-    process: asyncio.subprocess.Process | None = None
+    process: asyncio.subprocess.Process | Fork | None = None
     output: _Output | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     destroyed: bool = False
@@ -65,6 +71,7 @@ class ProcessRunner:
     def __init__(self, jobs_dir: Path) -> None:
         """Take the folder for job folders; a lock in it tells other processes that this one lives."""
         self._folder = owners.OwnFolder(jobs_dir)
+        self._forks = Forks(_passed_on())
 
     async def prepare(self, spec: RunSpec) -> ProcessRun:
         """Lay out the job folder."""
@@ -81,15 +88,7 @@ class ProcessRunner:
         """Start the program."""
         run.output = await _Output.open()
         try:
-            run.process = await asyncio.create_subprocess_exec(
-                *_argv(run.spec, run.workspace.folder),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=run.output.end_of_neuron,
-                stderr=asyncio.subprocess.STDOUT,
-                cwd=run.spec.root,
-                env=_environment(run.workspace),
-                start_new_session=True,
-            )
+            run.process = await self._spawn(run, run.output.end_of_neuron)
         except (OSError, ValueError) as error:
             raise RunnerError(f"the neuron could not be started: {error}") from error
         finally:
@@ -101,6 +100,21 @@ class ProcessRunner:
         _limit_files(pid, run.spec.limits.disk_bytes)
         with contextlib.suppress(OSError):
             (run.workspace.folder / _PID_FILE).write_text(f"{pid} {_started_at(pid)}")
+
+    async def _spawn(self, run: ProcessRun, output: int) -> asyncio.subprocess.Process | Fork:
+        argv = _argv(run.spec, run.workspace.folder)
+        environment = _passed_on() | _authorities(run.workspace)
+        if argv[0] == sys.executable:
+            return await self._forks.start(argv[1:], run.spec.root or Path(), environment, output)
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=run.spec.root,
+            env=environment,
+            start_new_session=True,
+        )
 
     async def follow(self, run: ProcessRun) -> AsyncIterator[str]:
         """Yield stdout and stderr in the order they were written."""
@@ -139,6 +153,7 @@ class ProcessRunner:
 
     def close(self) -> None:
         """Give the folder up; runs under way must have been destroyed."""
+        self._forks.close()
         self._folder.close()
 
 
@@ -180,13 +195,13 @@ def _argv(spec: RunSpec, folder: Path) -> list[str]:
     return [*interpreter, str(path), str(folder)]
 
 
-def _environment(workspace: Workspace) -> dict[str, str]:
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+def _passed_on() -> dict[str, str]:
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+
+
+def _authorities(workspace: Workspace) -> dict[str, str]:
     cacerts = workspace.input / CACERTS
-    if cacerts.exists():
-        environment |= dict.fromkeys(("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"), str(cacerts))
-        environment["NODE_EXTRA_CA_CERTS"] = str(cacerts)
-    return environment
+    return dict.fromkeys(_AUTHORITIES, str(cacerts)) if cacerts.exists() else {}
 
 
 async def _read(stream: asyncio.StreamReader, ended: asyncio.Event) -> bytes:
@@ -203,7 +218,7 @@ async def _read(stream: asyncio.StreamReader, ended: asyncio.Event) -> bytes:
         ending.cancel()
 
 
-def _started(run: ProcessRun) -> asyncio.subprocess.Process:
+def _started(run: ProcessRun) -> asyncio.subprocess.Process | Fork:
     if run.process is None:
         raise RuntimeError("the run was not started")
     return run.process
