@@ -1,12 +1,16 @@
 """Two organizations: what one's admin asks with the other's ids is answered as if the other were not there.
 
 Everything is asked twice, with the other organization there and without: the answers are the same, so that nothing of
-it shows in data, counts, errors or cursors. Every text of the other's holds a marker that shows nowhere.
+it shows in data, counts, errors or cursors, and so is what the database was asked for them, so that nothing shows in
+how long they take. Every text of the other's holds a marker that shows nowhere.
 """
 
+import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -21,11 +25,12 @@ from graphql import (
     get_nullable_type,
     is_list_type,
 )
-from sqlalchemy import inspect, text
+from sqlalchemy import Engine, event, inspect, text
 
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.schema.ids import encode
+from cortexql.services import log
 from cortexql.transaction import CONFIDENTIAL, TENANT_TABLES
 from tests.auth.callers import Headers
 from tests.auth.steps import bearer, whole
@@ -77,6 +82,54 @@ VOLATILE = re.compile(
     r"|\b[0-9a-f]{16}\b|\b\d{13}\b"
 )
 Answers = dict[str, str]
+# Written behind a request's back, at most once a minute, and what begins each transaction.
+BY_THE_WAY = re.compile("last_used_at|seen_at|set_config")
+# What a stream has to say, it says at once.
+SOON = 3
+AT_ONCE = 20
+
+
+class Watched(httpx.AsyncClient):
+    """A client that keeps by which statements each request was answered, one after another."""
+
+    def __init__(self, **given: Any) -> None:
+        """Take what httpx takes."""
+        super().__init__(**given)
+        self.taken: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        self._statements: list[str] = []
+
+    async def request(self, method: str, url: Any, **given: Any) -> httpx.Response:
+        """Ask, and keep the statements."""
+        self._statements.clear()
+        answer = await super().request(method, url, **given)
+        if '"errors"' in answer.text:
+            await self._settle()
+        # What is read at once comes in any order.
+        taken = sorted(one for one in self._statements if not BY_THE_WAY.search(one))
+        self.taken[f"{method} {url} {json.dumps(given.get('json'))}"].append(tuple(taken))
+        return answer
+
+    async def _settle(self) -> None:
+        """Wait for what is still being read: a field's error is told before the others' values are there."""
+        seen = -1
+        while seen != len(self._statements):
+            seen = len(self._statements)
+            await asyncio.sleep(0.03)
+
+    def note(self, *about: Any) -> None:
+        """Keep a statement of whatever is going on."""
+        self._statements.append(about[2])
+
+
+@asynccontextmanager
+async def watched(url: str) -> AsyncIterator[Watched]:
+    """Open a watched client."""
+    async with Watched(base_url=url, timeout=60) as http:
+        event.listen(Engine, "before_cursor_execute", http.note)
+        try:
+            yield http
+        finally:
+            event.remove(Engine, "before_cursor_execute", http.note)
 
 
 class Foreign:
@@ -130,7 +183,7 @@ def operations(foreign: Foreign, *wanted: str) -> Iterator[tuple[str, str, dict[
     """Go through every root field, with the other's ids and names in each argument in turn."""
     for operation, name in root_fields(*wanted):
         arguments = root(operation).fields[name].args
-        if operation == "query":
+        if operation != "mutation":
             yield operation, name, needed(arguments)
             for argument, kind in arguments.items():
                 for value in foreign.values(kind.type):
@@ -154,6 +207,29 @@ async def crawl_graphql(http: httpx.AsyncClient, foreign: Foreign, headers: Head
         assert "INTERNAL" not in answer.text, (name, variables)
         answers[f"{name} {json.dumps(variables)}"] = stable(answer.text)
     return answers
+
+
+async def crawl_subscriptions(http: httpx.AsyncClient, foreign: Foreign, headers: Headers) -> Answers:
+    """Follow everything with the other's ids, names and cursors for a moment, from the beginning of the log."""
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def follow(name: str, variables: dict[str, Any]) -> tuple[str, str]:
+        body = {"query": document("subscription", name, depth=3), "variables": variables}
+        told = ""
+        async with turn, http.stream("POST", "/graphql/stream", json=body, headers=headers) as answer:
+            try:
+                async with asyncio.timeout(SOON):
+                    async for part in answer.aiter_text():
+                        told += part
+                        if "event: complete" in told:
+                            break
+            except TimeoutError:
+                pass
+        assert "INTERNAL" not in told, (name, variables)
+        return f"{name} {json.dumps(variables)}", f"{answer.status_code} {stable(told)}"
+
+    found = operations(foreign, "subscription")
+    return dict(await asyncio.gather(*[follow(name, variables) for _, name, variables in found]))
 
 
 async def crawl_routes(
@@ -237,7 +313,7 @@ async def test_another_organization_is_as_if_it_were_not_there(
     url: str, resources: Resources, world: World, foreign: Foreign
 ) -> None:
     headers = world.alpha.headers(Role.ORGADMIN)
-    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+    async with watched(url) as http:
         before = await whole(resources)
         there = await crawl_graphql(http, foreign, headers) | await crawl_routes(http, foreign, headers)
         assert await whole(resources) == before
@@ -249,6 +325,26 @@ async def test_another_organization_is_as_if_it_were_not_there(
         gone = await crawl_graphql(http, foreign, headers) | await crawl_routes(http, foreign, headers)
     assert len(there) > 500
     assert {asked: (answer, gone[asked]) for asked, answer in there.items() if answer != gone[asked]} == {}
+    assert {asked: taken for asked, taken in http.taken.items() if len(set(taken)) > 1} == {}
+
+
+@pytest.mark.slow
+async def test_nothing_of_another_organization_is_followed(
+    url: str, resources: Resources, world: World, foreign: Foreign
+) -> None:
+    own, others = world.alpha.headers(Role.ORGADMIN), world.beta.headers(Role.ORGADMIN)
+    foreign.names += [log.to_cursor(0), log.to_cursor(10**6)]
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+        # It is there to be followed, by its own.
+        assert any(MARKER in told for told in (await crawl_subscriptions(http, foreign, others)).values())
+        there = await crawl_subscriptions(http, foreign, own)
+        async with resources.engine.begin() as connection:
+            await connection.execute(text("DELETE FROM organization WHERE name = 'beta'"))
+        gone = await crawl_subscriptions(http, foreign, own)
+    assert len(there) > 50
+    assert any('"id"' in told for told in there.values())
+    assert {asked: told for asked, told in there.items() if MARKER in told and MARKER not in asked} == {}
+    assert {asked: (told, gone[asked]) for asked, told in there.items() if told != gone[asked]} == {}
 
 
 @pytest.mark.slow

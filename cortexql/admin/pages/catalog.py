@@ -9,7 +9,7 @@ from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import NeuronType
 from cortexql.outbound import without_credentials
 from cortexql.principal import Permission
-from cortexql.services import configuration, definitions, neurons, shared_configs
+from cortexql.services import configuration, definitions, neurons, organizations, shared_configs
 from cortexql.settings import Settings
 
 _PAGE = 50
@@ -102,8 +102,9 @@ async def _form(visit: Visit, error: CortexError | None = None) -> Response:
     async with visit.open() as tx:
         definition = await definitions.get(tx, visit.request.path_params["definition_id"])
         owners = await organization_names(tx) if visit.may("instance_manage") else []
-        secrecy = (await shared_configs.secrecy(tx, [definition.base_config])).get(definition.base_config, {})
-    items = configuration.with_secrecy(configuration.all_items(definition), secrecy)
+        owner = await organizations.named_or_own(tx, visit.given("organization") or None)
+        shared = await shared_configs.find(tx, definition.base_config, owner.name)
+    items = configuration.with_secrecy(configuration.all_items(definition), shared.secrecy if shared else {})
     return visit.page(
         "catalog/enable.html",
         status=error.status if error else 200,
