@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -10,7 +10,7 @@ from typing import IO
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from cortexql.errors import InvalidInputError, NotFoundError, TooLargeError
+from cortexql.errors import CortexError, InvalidInputError, NotFoundError, TooLargeError
 from cortexql.log import get_logger
 from cortexql.models import Attachment, AttachmentChunk
 from cortexql.principal import Principal
@@ -38,7 +38,27 @@ async def store(tx: Transaction, organization_id: int, content: Content, *, max_
         TooLargeError: it is larger than `max_bytes`; nothing is stored.
         InvalidInputError: it is empty.
     """
-    values = await _measure(content, max_bytes)
+    (stored,) = await store_all(tx, organization_id, [content], max_bytes=max_bytes)
+    if isinstance(stored, CortexError):
+        raise stored
+    return stored
+
+
+async def store_all(
+    tx: Transaction, organization_id: int, contents: Sequence[Content], *, max_bytes: int
+) -> list[Attachment | CortexError]:
+    """Store files as `store` does each, or tell why not; a file that cannot be read is told as InvalidInputError."""
+    measured = [await _try_to_measure(content, max_bytes) for content in contents]
+    good = [(n, values) for n, values in enumerate(measured) if not isinstance(values, CortexError)]
+    # In one order: two that store the same new files at the same time would else wait for each other for ever.
+    good.sort(key=lambda item: str(item[1]["sha256"]))
+    stored = {n: await _store(tx, organization_id, contents[n], values) for n, values in good}
+    return [found if isinstance(found, CortexError) else stored[n] for n, found in enumerate(measured)]
+
+
+async def _store(
+    tx: Transaction, organization_id: int, content: Content, values: Mapping[str, str | int]
+) -> Attachment:
     statement = insert(Attachment).on_conflict_do_nothing().returning(Attachment)
     row = {"organization_id": organization_id, **values}
     stored = (await tx.session.scalars(statement, [row])).one_or_none()
@@ -47,7 +67,7 @@ async def store(tx: Transaction, organization_id: int, content: Content, *, max_
         try:
             return await get(tx, str(values["sha256"]), organization_id, hold=True)
         except NotFoundError:
-            return await store(tx, organization_id, content, max_bytes=max_bytes)
+            return await _store(tx, organization_id, content, values)
     position = 0
     async for chunk in content.chunks():
         tx.session.add(AttachmentChunk(attachment_id=stored.id, position=position, content=chunk))
@@ -138,6 +158,15 @@ def from_file(file: IO[bytes], name: str, content_type: str) -> Content:
 async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
     while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
         yield chunk
+
+
+async def _try_to_measure(content: Content, max_bytes: int) -> dict[str, str | int] | CortexError:
+    try:
+        return await _measure(content, max_bytes)
+    except CortexError as error:
+        return error
+    except OSError:
+        return InvalidInputError("the file cannot be read")
 
 
 async def _measure(content: Content, max_bytes: int) -> dict[str, str | int]:

@@ -201,14 +201,15 @@ def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Say whether an error means that the database is away, or going, and not that the statement was wrong."""
+    """Say whether an error means that the database is away, going or at odds, and not that the statement was wrong."""
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         state = str(getattr(error.orig, "sqlstate", None) or "")
-        # 08: connection, 53: resources (a full disk, too many clients), 57: shut down or starting; 25P03: it lay idle.
+        # 08: connection, 53: resources (a full disk, too many clients), 57: shut down or starting; 25P03: it lay idle;
+        # 40P01: of two that wait for each other one gives way.
         return (
             error.connection_invalidated
             or state[:2] in ("08", "53", "57")
-            or state == "25P03"
+            or state in ("25P03", "40P01")
             or is_outage(error.orig or Exception())
         )
     return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | sqlalchemy.exc.TimeoutError)

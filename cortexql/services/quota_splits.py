@@ -46,6 +46,8 @@ async def split(tx: Transaction, wanted: Split) -> None:
         InvalidInputError: the parts are more than the whole, or a number is none.
         NotFoundError: there is no such organization.
     """
+    tx.principal.require(Permission.INSTANCE_MANAGE)
+    await quotas.lock_allocation(tx, wanted.base_config)
     present = await read(tx, wanted.base_config, wanted.unit)
     given = sum(wanted.parts.values())
     if wanted.max_jobs is not None and given > wanted.max_jobs:

@@ -154,6 +154,7 @@ async def set_limit(tx: Transaction, setting: QuotaSetting) -> Quota | None:
         "unit": setting.unit,
         "by_superadmin": by_superadmin,
     }
+    await lock_allocation(tx, setting.base_config)
     same = and_(*[getattr(Quota, name).is_not_distinct_from(value) for name, value in values.items()])
     quota = (await tx.session.scalars(select(Quota).where(same).with_for_update())).one_or_none()
     if setting.max_jobs is None:
@@ -166,6 +167,16 @@ async def set_limit(tx: Transaction, setting: QuotaSetting) -> Quota | None:
     await tx.flush()
     await _check_allocations(tx, quota)
     return quota
+
+
+async def lock_allocation(tx: Transaction, base_config: str | None) -> None:
+    """Have who sets budgets of an account wait for each other: two parts that each fit must not both be given.
+
+    The rows are locked with it, in the order of submissions: budgets that are set one after another would cross one.
+    """
+    if base_config is not None:
+        await tx.session.execute(select(func.pg_advisory_xact_lock(_LOCK_SPACE, func.hashtext(base_config))))
+        await _lock(tx, Quota.base_config == base_config)
 
 
 async def _lock(tx: Transaction, which: ColumnElement[bool]) -> Sequence[Quota]:
@@ -206,9 +217,6 @@ async def _check_allocations(tx: Transaction, quota: Quota) -> None:
     """Raise InvalidInputError when organizations' budgets would take more than the instance has."""
     if quota.base_config is None:
         return
-    # One at a time: two allocations that each fit must not be made beside each other.
-    name = func.hashtext(quota.base_config)
-    await tx.session.execute(select(func.pg_advisory_xact_lock(_LOCK_SPACE, name)))
     same = and_(
         Quota.base_config == quota.base_config,
         Quota.unit == quota.unit,

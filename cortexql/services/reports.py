@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -78,13 +79,10 @@ async def store(
     tx.session.add(report)
     await tx.flush()
     report_id = report.id
-    for artifact in parsed.artifacts:
-        attachment_id = None
-        if artifact.file is not None:
-            attachment_id = await _store_file(tx, job.organization_id, artifact, folder, max_file_bytes)
-            if attachment_id is None:
-                continue
-        tx.session.add(_artifact(job.organization_id, report_id, artifact, attachment_id))
+    stored = await _store_files(tx, job.organization_id, parsed.artifacts, folder, max_file_bytes)
+    for n, artifact in enumerate(parsed.artifacts):
+        if artifact.file is None or n in stored:
+            tx.session.add(_artifact(job.organization_id, report_id, artifact, stored.get(n)))
     await tx.flush()
     return report
 
@@ -296,14 +294,21 @@ def _artifact(
     )
 
 
-async def _store_file(
-    tx: Transaction, organization_id: int, artifact: ParsedArtifact, folder: Path | None, max_bytes: int
-) -> int | None:
-    if folder is None or artifact.file is None:
-        return None
-    try:
-        path = open_artifact(folder, artifact.file)
-        content = files.from_path(path, artifact.filename or artifact.file, artifact.content_type)
-        return (await files.store(tx, organization_id, content, max_bytes=max_bytes)).id
-    except (OutputError, CortexError, OSError):
-        return None
+async def _store_files(
+    tx: Transaction,
+    organization_id: int,
+    artifacts: Sequence[ParsedArtifact],
+    folder: Path | None,
+    max_bytes: int,
+) -> dict[int, int]:
+    """Store the files of artifacts; return their ids by the artifacts' numbers, of those that could be kept."""
+    contents: dict[int, files.Content] = {}
+    for n, artifact in enumerate(artifacts):
+        if folder is not None and artifact.file is not None:
+            with suppress(OutputError, OSError):
+                path = open_artifact(folder, artifact.file)
+                name = artifact.filename or artifact.file
+                contents[n] = files.from_path(path, name, artifact.content_type)
+    stored = await files.store_all(tx, organization_id, list(contents.values()), max_bytes=max_bytes)
+    both = zip(contents, stored, strict=True)
+    return {n: file.id for n, file in both if not isinstance(file, CortexError)}

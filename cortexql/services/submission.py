@@ -230,23 +230,30 @@ class _Batch:
         return None
 
     async def _identify(self, questions: Sequence[_Question]) -> None:
-        files: dict[int, Attachment] = {}
+        asked = {q.submission.observable: q.observable for q in questions}
+        files = await self._files({n: one.file for n, one in asked.items() if one.file is not None})
+        for position, observable in asked.items():
+            if observable.attachment is not None:
+                files[position] = await self._present_file(observable.attachment)
         for question in questions:
-            observable, position = question.observable, question.submission.observable
-            if observable.file is not None or observable.attachment is not None:
-                try:
-                    question.file = files[position] = files.get(position) or await self._file(observable)
-                except CortexError as error:
-                    question.submission.error = error
-                    continue
+            file = files.get(question.submission.observable)
+            if isinstance(file, CortexError):
+                question.submission.error = file
+                continue
+            question.file = file
             self._fingerprint(question)
 
-    async def _file(self, observable: ObservableRequest) -> Attachment:
-        if observable.file is None:
-            return await attachments.get(self.tx, str(observable.attachment), hold=True)
-        return await attachments.store(
-            self.tx, self.organization_id, observable.file, max_bytes=self.settings.max_upload_bytes
-        )
+    async def _files(self, given: Mapping[int, Content]) -> dict[int, Attachment | CortexError]:
+        limit = self.settings.max_upload_bytes
+        contents = list(given.values())
+        stored = await attachments.store_all(self.tx, self.organization_id, contents, max_bytes=limit)
+        return dict(zip(given, stored, strict=True))
+
+    async def _present_file(self, sha256: str) -> Attachment | CortexError:
+        try:
+            return await attachments.get(self.tx, sha256, hold=True)
+        except CortexError as error:
+            return error
 
     def _fingerprint(self, question: _Question) -> None:
         neuron, observable = question.configured.neuron, question.observable

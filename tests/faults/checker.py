@@ -32,11 +32,19 @@ _BROKEN = {
         LEFT JOIN job_event ON organization_id = organization.id GROUP BY organization.id
         HAVING count(seq) <> event_seq OR coalesce(max(seq), 0) <> event_seq""",
     "a budget whose count is not what jobs took of it": """SELECT quota.id FROM quota
-        WHERE (SELECT coalesce(sum(used), 0) FROM quota_use WHERE quota_id = quota.id)
+        WHERE unit NOT IN ('second', 'minute')
+        AND (SELECT coalesce(sum(used), 0) FROM quota_use WHERE quota_id = quota.id)
         <> (SELECT count(*) FROM job, jsonb_array_elements(charges) charge
             WHERE (charge ->> 'quota')::bigint = quota.id)""",
     "a budget that was overspent": """SELECT quota.id FROM quota JOIN quota_use ON quota_id = quota.id
         WHERE used > max_jobs AND NOT lifted""",
+    "a sliding budget that was overspent": """WITH charged AS (
+            SELECT (charge ->> 'quota')::bigint AS quota, (charge ->> 'at')::timestamptz AS at
+            FROM job, jsonb_array_elements(charges) charge)
+        SELECT DISTINCT quota.id FROM charged AS first JOIN quota ON quota.id = first.quota
+        WHERE NOT lifted AND unit IN ('second', 'minute') AND max_jobs < (
+            SELECT count(*) FROM charged AS other WHERE other.quota = quota.id
+            AND other.at >= first.at AND other.at < first.at + ('1 ' || unit)::interval)""",
 }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -9,15 +10,38 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select, update
 
+from cortexql.attachments import Content
 from cortexql.errors import CortexError, ErrorCode
-from cortexql.models import Attachment, Definition, Job, Observable, QuotaPacing, RateUnit
+from cortexql.models import (
+    Attachment,
+    Definition,
+    Job,
+    JobStatus,
+    Observable,
+    QuotaPacing,
+    RateUnit,
+    RunnerKind,
+)
 from cortexql.principal import Role, system
 from cortexql.resources import Resources
-from cortexql.services import neurons, quotas, submission
+from cortexql.runner.fake import FakeRunner
+from cortexql.services import jobs, neurons, quotas, scheduling, submission
 from cortexql.services.execution import Executor
+from cortexql.services.scheduling import Lease
 from cortexql.services.submission import JobRequest, ObservableRequest, Outcome
+from cortexql.services.sweeping import MAX_LOSSES, sweep
 from tests.conftest import World
-from tests.services.steps import IP, addresses, count_rows, count_wakes, enable
+from tests.services.steps import (
+    IP,
+    TEST,
+    addresses,
+    context,
+    count_rows,
+    count_wakes,
+    enable,
+    get_job,
+    submit,
+)
 
 # mypy: disable-error-code="arg-type,call-overload"
 
@@ -249,3 +273,84 @@ async def test_the_number_of_statements_does_not_grow_with_the_batch(
         counts.append(len([s for s in statements if not s.startswith("INSERT")]))
         assert len(statements) - counts[-1] <= 3 + count // 200
     assert len(set(counts)) == 1
+
+
+async def test_the_same_new_files_in_opposite_orders_do_not_wait_for_each_other(
+    resources: Resources, world: World
+) -> None:
+    analyst = world.alpha.principals[Role.ANALYZE]
+    ids = set()
+    for turn in range(5):
+        names = [f"{turn} {n}" for n in range(8)]
+        files = [ObservableRequest("file", file=_slow_file(name)) for name in names]
+        done = await asyncio.gather(
+            *[
+                submit(resources, analyst, JobRequest(order, ["Echo_1_0"]))
+                for order in (files, list(reversed(files)))
+            ]
+        )
+        ids |= {item.job.id for some in done for item in some if item.job}
+    assert len(ids) == 40
+    assert (await count_rows(resources))["Attachment"] == 40
+
+
+def _slow_file(text: str) -> Content:
+    async def chunks() -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.002)
+        yield text.encode()
+
+    return Content(text, "text/plain", chunks)
+
+
+async def _join(resources: Resources, world: World, **parameters: Any) -> int:
+    """Have two ask the same, and return the one job that answers both."""
+    request = JobRequest([IP], ["Echo_1_0"], parameters=parameters)
+    first, second = [await _submit(resources, world, request) for _ in range(2)]
+    assert first.job
+    assert second.job
+    assert (first.outcome, second.outcome) == (Outcome.CREATED, Outcome.JOINED)
+    assert first.job.id == second.job.id
+    return first.job.id
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("fails", JobStatus.FAILURE),
+        ("is cancelled", JobStatus.CANCELLED),
+        ("is deleted", JobStatus.DELETED),
+        ("kills its workers", JobStatus.FAILURE),
+    ],
+)
+async def test_who_joined_a_job_that_ends_badly_sees_its_end_and_the_next_one_runs_anew(
+    resources: Resources, world: World, executor: Executor, fake: FakeRunner, end: str, status: JobStatus
+) -> None:
+    parameters = {"fail": "no"} if end == "fails" else {}
+    job_id = await _join(resources, world, **parameters)
+    if end == "fails":
+        await executor.run_jobs()
+    elif end == "kills its workers":
+        for _ in range(MAX_LOSSES):
+            await _lose(resources, fake)
+            lost = await get_job(resources, job_id)
+            if lost.losses < MAX_LOSSES:
+                # It waits again, and may be joined again.
+                again = await _submit(resources, world, JobRequest([IP], ["Echo_1_0"]))
+                assert again.job
+                assert (again.outcome, again.job.id) == (Outcome.JOINED, job_id)
+    else:
+        stop = jobs.cancel if end == "is cancelled" else jobs.delete_job
+        async with resources.transactions(world.alpha.principals[Role.ANALYZE]) as tx:
+            await stop(tx, job_id)
+    assert (await get_job(resources, job_id)).status is status
+    anew = await _submit(resources, world, JobRequest([IP], ["Echo_1_0"], parameters=parameters))
+    assert anew.job
+    assert anew.outcome is Outcome.CREATED
+    assert anew.job.id != job_id
+
+
+async def _lose(resources: Resources, fake: FakeRunner) -> None:
+    """Claim the next job as a worker that dies at once, and sweep when its lease is over."""
+    async with resources.transactions(TEST) as tx:
+        assert await scheduling.claim(tx, Lease("dead", timedelta(seconds=-1)), RunnerKind)
+    assert (await sweep(context(resources, fake))).taken_back

@@ -37,8 +37,9 @@ async def delete(visit: Visit) -> Response:
 
 async def run_again(visit: Visit) -> Response:
     """Submit the questions of the chosen jobs anew, and show the new jobs; where none came of it, say why."""
-    async with visit.open() as tx:
-        done = await repetition.run_again(tx, _chosen(visit), visit.resources.settings)
+    resources = visit.resources
+    chosen = _chosen(visit)
+    done = await repetition.run_again(resources.transactions, visit.principal, chosen, resources.settings)
     made = [one.job.id for one in done if one.job is not None]
     if not made:
         raise next((one.error for one in done if one.error), NotFoundError("these jobs are deleted"))
