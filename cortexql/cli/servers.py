@@ -25,6 +25,8 @@ from cortexql.resources import open_resources
 from cortexql.services import bootstrap, definitions
 from cortexql.settings import Settings
 
+# Of a WebSocket, unpacked.
+MAX_MESSAGE_BYTES = 2**20
 log = get_logger(__name__)
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)]
@@ -158,7 +160,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "server_header": False,
         "proxy_headers": False,  # the application reads them, as TRUSTED_PROXIES says
         "timeout_graceful_shutdown": 5,
-        "ws_max_size": 2**20,
+        "ws_max_size": MAX_MESSAGE_BYTES,
         **tls.options(settings),
     }
 

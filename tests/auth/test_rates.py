@@ -1,20 +1,30 @@
 """Limits on requests and on passwords that wait to be checked."""
 
 import asyncio
+import json
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
 from starlette.requests import HTTPConnection
+from websockets.exceptions import ConnectionClosed
 
 from cortexql.app import create_app
 from cortexql.auth.rates import Rates
 from cortexql.errors import RateLimitedError
 from cortexql.principal import Role
+from cortexql.resolvers.asgi import MAX_SOCKETS
+from cortexql.resolvers.socket import MAX_OPERATIONS
 from cortexql.resources import Resources
+from cortexql.schema.ids import encode
 from cortexql.services.passwords import Turn
 from cortexql.settings import Settings
+from tests.auth.sockets import socket_of
 from tests.auth.steps import serving
 from tests.conftest import World
+from tests.services.steps import submit_echo
+
+SOON = 60
 
 
 class Clock:
@@ -62,9 +72,48 @@ async def test_too_many_requests_are_told_when_to_come_again_and_probes_are_not(
 
 
 async def test_a_busy_dashboard_meets_no_limit(url: str, world: World) -> None:
-    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
-        asked = [http.get("/api/user/current", headers=world.alpha.headers(Role.READ)) for _ in range(200)]
-        assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
+    """Two hundred requests at once, each on a connection of its own, over GraphQL and the shim."""
+    headers = world.alpha.headers(Role.READ)
+    page = {"query": "{ viewer { login } jobs(first: 50) { totalCount nodes { id status } } }"}
+    async with httpx.AsyncClient(
+        base_url=url, timeout=120, headers=headers, limits=httpx.Limits(max_connections=None)
+    ) as http:
+        asked = [http.get("/api/user/current") for _ in range(100)]
+        asked += [http.post("/graphql", json=page) for _ in range(100)]
+        answers = await asyncio.gather(*asked)
+    assert {answer.status_code for answer in answers} == {200}
+    assert not any("errors" in answer.text for answer in answers)
+
+
+@pytest.mark.slow
+async def test_a_hundred_sockets_of_a_user_follow_and_one_of_them_a_hundred_things(
+    url: str, world: World, resources: Resources
+) -> None:
+    async with AsyncExitStack() as stack:
+        own = world.alpha.headers(Role.READ)
+        sockets = [await stack.enter_async_context(socket_of(url, own)) for _ in range(MAX_SOCKETS)]
+        for number in range(MAX_OPERATIONS):
+            await sockets[0].send(_follow(number))
+        for socket in sockets[1:]:
+            await socket.send(_follow(0))
+        # What is said to a socket is taken up in order.
+        for socket in sockets:
+            await socket.send('{"type": "ping"}')
+            assert await asyncio.wait_for(socket.recv(), SOON) == '{"type":"pong"}'
+        await asyncio.sleep(1)
+        job_id = encode("Job", await submit_echo(resources, world.alpha))
+        told = [json.loads(await asyncio.wait_for(sockets[0].recv(), SOON)) for _ in range(MAX_OPERATIONS)]
+        told += [json.loads(await asyncio.wait_for(socket.recv(), SOON)) for socket in sockets[1:]]
+        assert [each["payload"]["data"]["jobEvents"]["job"]["id"] for each in told] == [job_id] * len(told)
+        assert {each["id"] for each in told[:MAX_OPERATIONS]} == {str(n) for n in range(MAX_OPERATIONS)}
+        with pytest.raises(ConnectionClosed):
+            async with socket_of(url, own):
+                pass
+
+
+def _follow(number: int) -> str:
+    query = "subscription { jobEvents { job { id } } }"
+    return json.dumps({"id": str(number), "type": "subscribe", "payload": {"query": query}})
 
 
 async def test_so_many_passwords_wait_to_be_checked_and_no_more() -> None:

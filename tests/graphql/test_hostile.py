@@ -1,6 +1,9 @@
 """Hostile values: whatever a client sends, it is told what is wrong, with a code, and nothing breaks."""
 
+import asyncio
 import base64
+import contextlib
+import gzip
 import json
 import time
 from collections.abc import Mapping
@@ -24,6 +27,7 @@ from cortexql.principal import Role
 from cortexql.resolvers.root import schema as strawberry_schema
 from tests.conftest import World
 from tests.graphql.conftest import Client
+from tests.graphql.execution import resident_bytes
 from tests.graphql.selections import document, root, root_fields
 
 Strategy = st.SearchStrategy[Any]
@@ -149,6 +153,50 @@ async def test_any_value_is_taken_or_refused_with_a_code(
     }
     response = await http.post("/graphql", content=body, headers=headers)
     check(response, 200)
+
+
+@pytest.mark.parametrize(("operation", "name"), root_fields("subscription"))
+@settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+async def test_any_value_is_followed_or_refused_with_a_code(
+    http: httpx.AsyncClient, world: World, operation: str, name: str, data: st.DataObject
+) -> None:
+    arguments = root(operation).fields[name].args
+    variables = {argument: data.draw(values(kind.type)) for argument, kind in arguments.items()}
+    body = json.dumps({"query": document(operation, name), "variables": variables})
+    headers = world.alpha.headers(Role.ORGADMIN) | {"Content-Type": "application/json"}
+    told = ""
+    async with http.stream("POST", "/graphql/stream", content=body, headers=headers) as answer:
+        # Where there is nothing to tell, it goes on.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                async for part in answer.aiter_text():
+                    told += part
+    assert answer.status_code in (200, 400)
+    sent = [line.removeprefix("data: ") for line in told.splitlines() if line.startswith("data: ")]
+    answers = [json.loads(told)] if answer.status_code == 400 else [json.loads(line) for line in sent if line]
+    found = {error["extensions"]["code"] for each in answers for error in each.get("errors", [])}
+    assert found <= CODES - {"INTERNAL"}, told
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/graphql/stream", "/api/analyzer/_search"])
+async def test_a_packed_body_is_not_unpacked(http: httpx.AsyncClient, world: World, path: str) -> None:
+    bomb = gzip.compress(b" " * 50_000_000)
+    headers = world.alpha.headers(Role.READ) | {
+        "Content-Encoding": "gzip",
+        "Content-Type": "application/json",
+    }
+    began, before = time.process_time(), resident_bytes()
+    answer = await http.post(path, content=bomb, headers=headers)
+    assert answer.status_code == 400
+    assert time.process_time() - began < 1
+    assert resident_bytes() - before < 25_000_000
 
 
 BODIES = [

@@ -7,12 +7,16 @@ import pytest
 from starlette.requests import HTTPConnection
 from websockets.exceptions import ConnectionClosed
 
+from cortexql.app import create_app
 from cortexql.auth.renewal import Renewal
+from cortexql.cli import tls
+from cortexql.cli.servers import MAX_MESSAGE_BYTES
 from cortexql.principal import Role
 from cortexql.resolvers.socket import MAX_OPERATIONS
 from cortexql.resources import Resources
 from cortexql.services import api_keys, users
 from tests.auth.sockets import socket_of
+from tests.auth.steps import serving
 from tests.conftest import World
 from tests.graphql.conftest import Client
 from tests.graphql.test_hostile import check
@@ -92,6 +96,23 @@ async def test_who_is_moved_to_another_organization_follows_nothing_more(
     async with resources.transactions(world.superadmin) as tx:
         await users.update(tx, "read@alpha", users.UserChange(organization="beta"))
     assert await Renewal(resources).renewed(caller, connection) is None
+
+
+async def test_a_message_that_is_larger_unpacked_closes_the_socket(
+    resources: Resources, world: World
+) -> None:
+    bomb = json.dumps({"id": "1", "type": "subscribe", "payload": {"query": " " * 30_000_000}})
+    options = tls.options(resources.settings) | {"ws_max_size": MAX_MESSAGE_BYTES}
+    async with (
+        serving(create_app(resources.settings), **options) as url,
+        socket_of(url, world.alpha.headers(Role.READ)) as socket,
+    ):
+        # The client packs it: a thousandth of it is on its way.
+        await socket.send(bomb)
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
 
 
 def _subscribe(id_: str, query: str) -> str:

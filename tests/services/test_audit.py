@@ -1,6 +1,7 @@
 """The audit log: what is written of changes and sign-ins, who may read it, and that nobody changes it."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -154,3 +155,39 @@ async def test_the_log_is_for_admins_alone_and_comes_as_json_lines(url: str, wor
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert [line["subject"] for line in lines] == ["read@alpha", "analyze@alpha", "orgadmin@alpha"]
     assert {line["actor"] for line in lines} == {"test"}
+
+
+# Each filter, as GraphQL has it, and how an entry that fits it is told apart.
+FILTERS: dict[str, tuple[Any, Any]] = {
+    "actor": ("root", lambda e: e["actor"] == "root"),
+    "action": ("CHANGED", lambda e: e["action"] == "changed"),
+    "subjectType": ("registry", lambda e: e["subject_type"] == "registry"),
+    "subject": ("read@alpha", lambda e: e["subject"] == "read@alpha"),
+    "organization": ("alpha", lambda e: e["organization_id"] == 2),
+    "since": (None, lambda e: e["actor"] != "test"),
+    "until": (None, lambda e: e["actor"] == "test"),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+async def test_each_filter_narrows_the_page_and_the_lines_alike(url: str, world: World, name: str) -> None:
+    value, fits = FILTERS[name]
+    headers = bearer(world.superadmin_key)
+    moment = datetime.now(UTC).isoformat()
+    made = """mutation { updateUser(input: {login: "read@alpha", name: "Renamed"}) { errors { code } }
+      setRegistry(input: {host: "registry.example", username: "u", password: "p"}) { errors { code } } }"""
+    done = (await ask(url, made, headers))["data"].values()
+    assert [payload["errors"] for payload in done] == [[], []]
+    value = value or moment
+    plain = {"subjectType": "subject_type"}.get(name, name)
+    async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+        whole = [json.loads(line) for line in (await client.get("/audit.jsonl")).text.splitlines()]
+        answer = await client.get(
+            "/audit.jsonl", params={plain: value.lower() if name == "action" else value}
+        )
+        lines = [json.loads(line) for line in answer.text.splitlines()]
+    expected = [entry["id"] for entry in whole if fits(entry)]
+    assert [entry["id"] for entry in lines] == expected
+    assert 0 < len(expected) < len(whole)
+    told = await entries(url, headers, **{name: value})
+    assert [entry["subject"] for entry in told] == [entry["subject"] for entry in reversed(lines)]
