@@ -150,6 +150,7 @@ class _TooMany:
         message = f"too many requests; try again in {self._wait} s"
         if scope["path"].startswith(CORTEX_PATHS):
             response = render(RateLimitedError(message))
+            response.headers["Request-Time"] = "0"
         else:
             response = JSONResponse(_error_body("RATE_LIMITED", message), 429)
         response.headers["Retry-After"] = str(self._wait)

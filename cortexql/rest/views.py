@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cortexql.catalog.definition import ParsedItem
@@ -29,6 +29,7 @@ STATUS = {
     JobStatus.DELETED: "Deleted",
 }
 _CANCELLED = "Job cancelled"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What a report is shown as until there is one.
 _UNDER_WAY = {JobStatus.WAITING: "Waiting", JobStatus.IN_PROGRESS: "Running", JobStatus.DELETED: "Deleted"}
 
@@ -52,7 +53,7 @@ def envelope(
 
 def millis(moment: datetime) -> int:
     """Return a moment as Cortex has it."""
-    return int(moment.timestamp() * 1000)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def job(whole: WholeJob) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Conditions of free searches: a small tree, and how each kind of field compares. `search` knows the fields."""
 
 import fnmatch
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import chain
 from typing import Any
@@ -17,7 +18,9 @@ from cortexql.services.text import is_storable, to_id
 Scalar = str | int | float | bool
 # Nested deeper than any client does; it bounds the recursion.
 MAX_DEPTH = 50
-_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+_EPOCH, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_AFTER = {">": ">=", "<=": "<"}
 
 
 class Kind(StrEnum):
@@ -173,7 +176,7 @@ def _equals(known: Searchable, value: Scalar) -> ColumnElement[bool]:
         case Kind.LIST:
             return literal(_text(value)) == any_(known.column)
         case Kind.NUMBER | Kind.DATE:
-            return known.column == _ordered(known, value)
+            return and_(_compare(">=")(known, value), _compare("<=")(known, value))
         case Kind.ID:
             number = to_id(_text(value))
             return false() if number is None else known.column == number
@@ -214,7 +217,11 @@ def _compare(symbol: str) -> Callable[[Searchable, Scalar], ColumnElement[bool]]
     def compare(known: Searchable, value: Scalar) -> ColumnElement[bool]:
         if known.kind is Kind.LIST or known.known is not None:
             raise InvalidInputError(f"{known.kind.value} fields have no order")
-        return known.column.op(symbol, is_comparison=True)(_ordered(known, value))
+        limit = _ordered(known, value)
+        if known.kind is Kind.DATE and symbol in _AFTER:
+            # A date is told in milliseconds and kept in microseconds: it is after all of its millisecond.
+            return known.column.op(_AFTER[symbol], is_comparison=True)(limit + _MILLISECOND)
+        return known.column.op(symbol, is_comparison=True)(limit)
 
     return compare
 
@@ -225,7 +232,7 @@ def _ordered(known: Searchable, value: Scalar) -> Any:
     try:
         number = float(value)
         if known.kind is Kind.DATE:
-            return min(datetime.fromtimestamp(number / 1000, UTC), _LATEST)
+            return min(_EPOCH + timedelta(milliseconds=math.floor(number)), _LATEST)
     except (ValueError, OverflowError, OSError) as error:
         raise InvalidInputError(f"{value!s:.64} is not a {known.kind.value}") from error
     return literal(number)

@@ -186,6 +186,20 @@ async def test_a_token_made_for_the_flow_begins_a_session(
     assert (await finish(browser, state=state)).status_code == 401
 
 
+async def test_cortex_own_way_to_the_provider_ends_in_a_session_or_in_401(
+    browser: httpx.AsyncClient, forger: Forger
+) -> None:
+    for method in ("GET", "POST"):
+        sent = await browser.request(method, "/api/ssoLogin")
+        assert (sent.status_code, sent.headers["location"]) == (303, "/admin/login/oidc")
+    refused = await finish(browser, state=await begin(browser, forger, groups=["strangers"]))
+    assert refused.status_code == 401
+    assert (await browser.get("/api/user/current")).status_code == 401
+    await finish(browser, state=await begin(browser, forger))
+    told = (await browser.get("/api/user/current")).json()
+    assert (told["id"], told["organization"], told["roles"]) == ("carol", "alpha", ["analyze"])
+
+
 BAD_CLAIMS: list[Claims] = [
     {"aud": "somebody-else"},
     {"aud": ["somebody-else", "another"]},

@@ -1,10 +1,12 @@
 """What clients get wrong, and what they may not: the error shapes of Cortex, and never a 500."""
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import delete
+from starlette.applications import Starlette
 from starlette.responses import Response
 
 from cortexql.app import RequestMiddleware
@@ -12,9 +14,11 @@ from cortexql.auth.rates import Rates
 from cortexql.models import OrganizationStatus, Report
 from cortexql.principal import Role
 from cortexql.resources import Resources
-from cortexql.services import organizations
+from cortexql.rest.routes import routes
+from cortexql.services import deadline, organizations
 from cortexql.services.execution import Executor
 from cortexql.services.organizations import OrganizationChange
+from cortexql.transaction import Transactions, create_engine
 from tests.conftest import SHELL, World
 from tests.services.steps import TEST, submit_echo
 
@@ -129,6 +133,7 @@ async def test_too_many_requests_are_told_in_cortex_words(path: str) -> None:
         assert (await client.get(f"http://test{path}", headers=headers)).text == "in time"
         refused = await client.get(f"http://test{path}", headers=headers)
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+    assert refused.headers["request-time"] == "0"
     expected = {"type": "RateLimitExceeded", "message": "too many requests; try again in 60 s"}
     assert refused.json() == expected
 
@@ -158,3 +163,113 @@ async def test_a_job_that_has_outlived_its_report_says_so(
         assert (answer.status_code, answer.json()) == (404, told)
     found = (await http.post("/api/job/_search", json={})).json()
     assert [job["id"] for job in found] == [str(job_id)]
+
+
+async def test_what_is_there_already_is_a_conflict(http: httpx.AsyncClient, world: World) -> None:
+    admin = world.alpha.headers(Role.ORGADMIN)
+    superadmin = {"Authorization": f"Bearer {world.superadmin_key}"}
+    for path, body, headers in (
+        ("/api/organization/analyzer/Echo_1_0", {"name": "Echo_1_0"}, admin),
+        ("/api/user", {"login": "Read@Alpha", "name": "x", "roles": ["read"]}, admin),
+        ("/api/organization", {"name": "beta", "description": "again"}, superadmin),
+    ):
+        answer = await http.post(path, json=body, headers=headers)
+        told = answer.json()
+        assert (answer.status_code, told["type"], told.get("object")) == (400, "ConflictError", {}), told
+    twice = await http.post("/api/organization/analyzer/Echo_1_0", json={"name": "Second"}, headers=admin)
+    assert (twice.status_code, twice.json()["workerDefinitionId"]) == (201, "Echo_1_0")
+
+
+async def test_what_is_not_there_is_named(http: httpx.AsyncClient, world: World) -> None:
+    http.headers.update(world.alpha.headers(Role.ORGADMIN))
+    for method, path, message in (
+        ("GET", "/api/job/999", "job 999 not found"),
+        ("DELETE", "/api/job/x", "job x not found"),
+        ("GET", "/api/job/999/report", "job 999 not found"),
+        ("GET", "/api/job/999/waitreport", "job 999 not found"),
+        ("GET", "/api/analyzer/nope", "worker nope not found"),
+        ("POST", "/api/analyzer/nope/run", "worker nope not found"),
+        ("POST", f"/api/responder/{world.alpha.neuron.worker_id}/run", None),
+        ("DELETE", "/api/responder/nope", "worker nope not found"),
+        ("POST", "/api/organization/analyzer/Nope_1_0", "Worker Nope_1_0 not found"),
+        ("POST", "/api/organization/responder/Echo_1_0", "Worker Echo_1_0 not found"),
+        ("GET", "/api/user/nobody", "user nobody not found"),
+        ("GET", "/api/organization/beta", "organization beta not found"),
+    ):
+        body = None if method in ("GET", "DELETE") else {"name": "x", "data": "x", "dataType": "x"}
+        answer = await http.request(method, path, json=body)
+        assert (answer.status_code, answer.json()["type"]) == (404, "NotFoundError"), path
+        assert message in (None, answer.json()["message"]), path
+    nothing = await http.get("/api/job/999/artifacts")
+    assert (nothing.status_code, nothing.json(), nothing.headers["x-total"]) == (200, [], "0")
+
+
+async def test_a_value_and_a_file_at_once_are_refused(http: httpx.AsyncClient, world: World) -> None:
+    form = {"_json": '{"dataType": "file", "data": "a value"}'}
+    run = f"/api/analyzer/{world.alpha.neuron.worker_id}/run"
+    answer = await http.post(run, data=form, files={"attachment": ("a", b"content")})
+    (error,) = answer.json()["errors"]
+    assert (answer.status_code, error["name"], error["type"]) == (
+        400,
+        "data/attachment",
+        "InvalidFormatAttributeError",
+    )
+
+
+async def test_a_data_type_that_a_neuron_does_not_list_is_let_through(
+    http: httpx.AsyncClient, world: World, executor: Executor
+) -> None:
+    path = f"/api/analyzer/{world.alpha.neuron.worker_id}"
+    changed = await http.patch(
+        path, json={"dataTypeList": ["ip"]}, headers=world.alpha.headers(Role.ORGADMIN)
+    )
+    assert changed.json()["dataTypeList"] == ["ip"]
+    for body in ({"data": "x", "dataType": "a new kind"}, {"data": "x.example", "dataType": "domain"}):
+        job = (await http.post(f"{path}/run", json=body)).json()
+        await executor.run_jobs()
+        assert (await http.get(f"/api/job/{job['id']}")).json()["status"] == "Success"
+
+
+@pytest.mark.parametrize("level", ["tlp", "pap"])
+async def test_a_level_above_the_limit_costs_nothing(
+    http: httpx.AsyncClient, world: World, level: str
+) -> None:
+    path = f"/api/analyzer/{world.alpha.neuron.worker_id}"
+    limits = {f"check_{level}": True, f"max_{level}": 1}
+    change = {"configuration": limits, "rate": 1, "rateUnit": "Day"}
+    await http.patch(path, json=change, headers=world.alpha.headers(Role.ORGADMIN))
+    for n in range(2):
+        body = {"data": f"192.0.2.{n}", "dataType": "ip", level: 2}
+        job = (await http.post(f"{path}/run", json=body)).json()
+        report = (await http.get(f"/api/job/{job['id']}/waitreport")).json()
+        assert (report["status"], report["errorMessage"]) == (
+            "Failure",
+            f"{level.upper()} is higher than allowed.",
+        )
+        assert report["report"]["success"] is False
+    accepted = await http.post(f"{path}/run", json={"data": "192.0.2.9", "dataType": "ip", level: 1})
+    assert accepted.json()["status"] == "Waiting"
+    assert (await http.post(f"{path}/run", json={"data": "x", "dataType": "ip", level: 1})).status_code == 429
+
+
+async def test_a_search_that_takes_too_long_is_told_to_narrow(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadline, "_LONGEST", "1ms")
+    slow = {"_or": [{"_wildcard": {"_field": "message", "_value": f"*{n}*"}} for n in range(1000)]}
+    answer = await http.post("/api/job/_search", json={"query": slow})
+    assert (answer.status_code, answer.json()["type"]) == (400, "BadRequest")
+    assert "narrow" in answer.json()["message"]
+
+
+async def test_a_database_that_is_away_is_told_as_cortex_does(
+    http: httpx.AsyncClient, resources: Resources
+) -> None:
+    away = create_engine("postgresql://nobody@127.0.0.1:1/none")
+    app = Starlette(routes=routes())
+    transactions = Transactions(away, resources.queue, resources.bus)
+    app.state.resources = replace(resources, transactions=transactions)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answer = await client.get("/api/job", headers=http.headers)
+    assert (answer.status_code, answer.json()["type"]) == (500, "NoNodeAvailable")
+    await away.dispose()

@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import hypothesis
 import pytest
 import requests
 import schemathesis
 from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi import definitions
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from cortexql.principal import Role
 from cortexql.resources import Resources
+from cortexql.rest.routes import operations
 from tests.conftest import World
 from tests.services.steps import submit_echo
 
@@ -46,6 +49,14 @@ class Asker:
         answer = self._session.request(**request, timeout=20)
         case.validate_response(answer, checks=CHECKS)
         self.statuses.append(answer.status_code)
+
+
+async def test_the_document_is_one_of_openapi(http: httpx.AsyncClient) -> None:
+    document = (await http.get("/api/openapi.json")).json()
+    definitions.OPENAPI_31_VALIDATOR.validate(document)
+    assert len({each["operationId"] for path in document["paths"].values() for each in path.values()}) == len(
+        operations()
+    )
 
 
 @pytest.mark.slow
