@@ -1,19 +1,19 @@
-"""The form of what is kept secret: a box for each item of a neuron's baseConfig that holds a text."""
+"""Forms of what is kept secret: a box for each item of a baseConfig that holds a text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from starlette.datastructures import FormData
 
+from cortexql.catalog.definition import ParsedItem
 from cortexql.services import configuration
-from cortexql.services.neurons import Configured
 
 _PREFIX = "secret:"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An item's box."""
+    """An item's box; `is_declared` is what its definition says."""
 
     field: str
     name: str
@@ -21,14 +21,21 @@ class Choice:
     is_declared: bool
 
 
-def choices(whole: Configured) -> Sequence[Choice]:
-    """Return the boxes of a neuron's own items."""
-    declared = configuration.texts(configuration.own_items(whole.neuron.definition))
-    secret = {item.name for item in whole.items if item.secret}
-    return [Choice(_PREFIX + item.name, item.name, item.name in secret, item.secret) for item in declared]
+def choices(declared: Iterable[ParsedItem], items: Iterable[ParsedItem]) -> Sequence[Choice]:
+    """Return the boxes of items as their definition declares them, ticked as an organization has them."""
+    secret = {item.name for item in items if item.secret}
+    return [
+        Choice(_PREFIX + item.name, item.name, item.name in secret, item.secret)
+        for item in configuration.texts(declared)
+    ]
 
 
-def read(whole: Configured, form: FormData) -> dict[str, bool | None]:
-    """Return what was chosen; None: as the definition has it."""
-    chosen = {choice.name: (choice.field in form, choice.is_declared) for choice in choices(whole)}
+def read(boxes: Iterable[Choice], form: FormData) -> dict[str, bool | None]:
+    """Return what was chosen by all boxes; None: as the definition has it."""
+    chosen = {box.name: (box.field in form, box.is_declared) for box in boxes}
     return {name: None if ticked is declared else ticked for name, (ticked, declared) in chosen.items()}
+
+
+def added(boxes: Iterable[Choice], form: FormData) -> dict[str, bool]:
+    """Return what is to be secret that is not yet."""
+    return {box.name: True for box in boxes if box.field in form and not box.is_secret}

@@ -89,8 +89,11 @@ class Configured:
         return found
 
     def secrets(self, cipher: Cipher) -> dict[str, Any]:
-        """Return the secret values in clear."""
-        return {name: json.loads(cipher.decrypt(value)) for name, value in self.stored_secrets.items()}
+        """Return the secret values in clear, with those that a definition made secret after they were stored."""
+        hidden = {item.name for item in self.items if item.secret}
+        found = {name: v for row in self._rows for name, v in row.configuration.items() if name in hidden}
+        stored = self.stored_secrets.items()
+        return found | {name: json.loads(cipher.decrypt(value)) for name, value in stored}
 
     def values(self, secrets: Mapping[str, Any]) -> dict[str, Any]:
         """Return complete values, with the secrets that are given (none: for checks)."""

@@ -1,5 +1,7 @@
 """A marked secret in every field that takes one shows nowhere, whatever neurons do with it."""
 
+import asyncio
+import contextlib
 import json
 import shutil
 import sys
@@ -37,7 +39,7 @@ from cortexql.services.submission import JobRequest, ObservableRequest
 from cortexql.settings import Settings
 from tests.admin.test_console import signed_in
 from tests.auth.steps import ask, basic, bearer, serving, with_settings
-from tests.auth.test_crawler import KINDS, Foreign, crawl_graphql, crawl_routes, crawl_subscriptions
+from tests.auth.test_crawler import KINDS, SOON, Foreign, crawl_graphql, crawl_routes, crawl_subscriptions
 from tests.conftest import SHELL, World
 from tests.graphql.selections import SCHEMA
 
@@ -289,6 +291,18 @@ async def backed_up(resources: Resources, folder: Path) -> dict[str, str]:
     return {f"backup {name}": text for name, text in content.items()}
 
 
+async def begin(http: httpx.AsyncClient, path: str, headers: dict[str, str]) -> str:
+    """Return what a stream without an end tells in its first moment."""
+    told = ""
+    async with http.stream("GET", path, headers=headers) as answer:
+        assert answer.status_code == 200
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SOON):
+                async for part in answer.aiter_text():
+                    told += part
+    return told
+
+
 async def run(resources: Resources, world: World, folder: Path) -> list[Job]:
     runners = {RunnerKind.PROCESS: ProcessRunner(folder / "jobs")}
     context = ExecutionContext(resources.transactions, runners, resources.cipher, resources.settings)
@@ -331,6 +345,7 @@ async def everywhere(url: str, resources: Resources, world: World) -> dict[str, 
         assert "cortexql_" in found["metrics"]
         for headers in (world.alpha.headers(Role.ORGADMIN), bearer(world.superadmin_key)):
             found |= await crawl_subscriptions(http, own, headers)
+            found[f"{headers} live"] = await begin(http, "/admin/live", headers)
             answers = await crawl_graphql(http, own, headers, "query") | await crawl_routes(
                 http, own, headers, "GET"
             )

@@ -20,10 +20,13 @@ from cortexql.services.execution import Executor
 from cortexql.services.neurons import Configured, NeuronChange
 from cortexql.transaction import Transaction
 from tests.admin.test_console import signed_in
+from tests.admin.test_neurons import item
 from tests.auth.steps import ask
 from tests.conftest import World
 from tests.services.steps import TEST, enable, get_job, submit_echo
+from tests.services.test_definitions import Catalogue, catalogue, entry
 
+__all__ = ["catalogue"]
 VALUE = "canary-greeting"
 PROXY = "http://u:canary-proxy@proxy.example:3128"
 SHOWN = """{ analyzer(name: "Echo_1_0") { configuration secretsSet
@@ -198,6 +201,39 @@ async def test_reports_and_logs_lose_it_and_the_password_of_a_url_by_itself(
     assert output is not None
     assert output["full"] == {"echo": [REMOVED, REMOVED, REMOVED]}
     assert [row for row in rows if "canary" in row] == []
+
+
+async def test_the_form_that_enables_keeps_secret_what_is_chosen_before_it_is_stored(
+    url: str, resources: Resources, world: World
+) -> None:
+    address = "/admin/catalog/Echo_1_0/enable"
+    form = {"name": "Second", "item:greeting": VALUE, "secret:greeting": "1"}
+    async with signed_in(url, resources, "orgadmin@alpha") as browser:
+        assert 'name="secret:greeting"' in (await browser.get(address)).text
+        refused = await browser.post(address, data=form | {"item:limit": "many"})
+        assert (refused.status_code, VALUE in refused.text) == (400, False)
+        done = await browser.post(address, data=form)
+        assert done.status_code == 303
+        assert 'name="secret:greeting"' not in (await browser.get(address)).text
+    found = await stored(resources, int(done.headers["location"].rpartition("/")[2].partition("?")[0]))
+    assert found.secrets(resources.cipher) == {"greeting": VALUE}
+    async with resources.engine.connect() as connection:
+        told = (await connection.execute(text("SELECT string_agg(t::text, '') FROM audit t"))).scalar_one()
+    assert VALUE not in told
+
+
+async def test_what_a_newer_reading_of_a_definition_makes_secret_is_hidden_and_then_encrypted(
+    resources: Resources, world: World, catalogue: Catalogue
+) -> None:
+    await catalogue.refresh(entry("A", configurationItems=[item("place")]))
+    neuron = await enable(resources, "alpha", "A_1_0", configuration={"place": VALUE})
+    await catalogue.refresh(entry("A", configurationItems=[item("place", secret=True)]))
+    found = await stored(resources, neuron.id)
+    assert found.shown()["place"] is None
+    assert found.secrets(resources.cipher) == {"place": VALUE}
+    async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
+        await neurons.update(tx, neuron.id, NeuronChange(name="Renamed"), resources.cipher)
+    assert VALUE not in await at_rest(resources)
 
 
 async def test_every_interface_masks_it_and_admins_set_it(

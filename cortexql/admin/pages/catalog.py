@@ -1,16 +1,21 @@
 """The catalogue: what can be enabled, and reading it again."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from starlette.responses import Response
 
-from cortexql.admin import configuring
+from cortexql.admin import configuring, secrecy
 from cortexql.admin.pages.owners import organization_names
+from cortexql.admin.secrecy import Choice
 from cortexql.admin.visit import Visit, to_int
 from cortexql.errors import CortexError, InvalidInputError
-from cortexql.models import NeuronType
+from cortexql.models import Definition, NeuronType
 from cortexql.outbound import without_credentials
 from cortexql.principal import Permission
 from cortexql.services import configuration, definitions, neurons, organizations, shared_configs
 from cortexql.settings import Settings
+from cortexql.transaction import Transaction
 
 _PAGE = 50
 
@@ -59,6 +64,7 @@ async def enable(visit: Visit) -> Response:
             organization=visit.given("organization") or None,
         )
         async with visit.open() as tx:
+            await _add_secrets(tx, visit, definition)
             neuron = await neurons.enable(tx, new, visit.resources.cipher)
     except CortexError as error:
         return await _form(visit, error)
@@ -102,9 +108,9 @@ async def _form(visit: Visit, error: CortexError | None = None) -> Response:
     async with visit.open() as tx:
         definition = await definitions.get(tx, visit.request.path_params["definition_id"])
         owners = await organization_names(tx) if visit.may("instance_manage") else []
-        owner = await organizations.named_or_own(tx, visit.given("organization") or None)
-        shared = await shared_configs.find(tx, definition.base_config, owner.name)
-    items = configuration.with_secrecy(configuration.all_items(definition), shared.secrecy if shared else {})
+        boxes = await _boxes(tx, visit, definition)
+    chosen = {box.name: box.is_secret for box in boxes} | secrecy.added(boxes, visit.form)
+    items = configuration.with_secrecy(configuration.all_items(definition), chosen)
     return visit.page(
         "catalog/enable.html",
         status=error.status if error else 200,
@@ -112,8 +118,25 @@ async def _form(visit: Visit, error: CortexError | None = None) -> Response:
         owners=owners,
         fields=configuring.fields(items, {}, set(), visit.form, error),
         own_names={item.name for item in configuration.own_items(definition)},
+        plain=[replace(box, is_secret=chosen[box.name]) for box in boxes if not box.is_secret],
         error=error.message if error else "",
     )
+
+
+async def _boxes(tx: Transaction, visit: Visit, definition: Definition) -> Sequence[Choice]:
+    """Return what can be kept secret in the organization that was chosen, and what is."""
+    owner = await organizations.named_or_own(tx, visit.given("organization") or None)
+    shared = await shared_configs.find(tx, definition.base_config, owner.name)
+    declared = configuration.own_items(definition)
+    return secrecy.choices(declared, configuration.with_secrecy(declared, shared.secrecy if shared else {}))
+
+
+async def _add_secrets(tx: Transaction, visit: Visit, definition: Definition) -> None:
+    if chosen := secrecy.added(await _boxes(tx, visit, definition), visit.form):
+        organization = visit.given("organization") or None
+        await shared_configs.set_secrecy(
+            tx, definition.base_config, chosen, visit.resources.cipher, organization
+        )
 
 
 def _kind(given: str | None) -> NeuronType | None:

@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from cortexql.admin import secrecy
 from cortexql.admin.visit import Visit
-from cortexql.services import neurons, shared_configs
+from cortexql.services import configuration, neurons, shared_configs
 
 
 async def update(visit: Visit) -> Response:
@@ -13,10 +13,11 @@ async def update(visit: Visit) -> Response:
     async with visit.open() as tx:
         (whole,) = await neurons.configured(tx, [await neurons.get(tx, id_)])
         neuron = whole.neuron
+        boxes = secrecy.choices(configuration.own_items(neuron.definition), whole.items)
         await shared_configs.set_secrecy(
             tx,
             neuron.definition.base_config,
-            secrecy.read(whole, visit.form),
+            secrecy.read(boxes, visit.form),
             visit.resources.cipher,
             neuron.organization.name,
         )

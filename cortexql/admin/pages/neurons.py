@@ -216,7 +216,7 @@ async def form(visit: Visit, error: CortexError | None = None) -> Response:
         grant=visit.given("granted_to") or _chosen_grant(neuron),
         times={name: spans.to_text(getattr(neuron, name)) for name in ("job_timeout", "freshness")},
         fields=configuring.fields(items, neuron.configuration, set(whole.stored_secrets), visit.form, error),
-        secrecy=secrecy.choices(whole),
+        secrecy=secrecy.choices(own_items, whole.items),
         own_names={item.name for item in own_items},
         error=error.message if error else "",
     )
