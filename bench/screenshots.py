@@ -40,6 +40,7 @@ _PICTURES = (
     Picture("job", "/admin/jobs?search=MailParser", theme="dark"),
     Picture("analysis", "/admin/analyses"),
     Picture("observable", "/admin/observables?level=malicious"),
+    Picture("dashboard", "/admin/dashboards/operations"),
     Picture("catalogue", "/admin/catalog", theme="dark"),
     Picture("health", "/admin/health", login="admin"),
     Picture("phone", "/admin/jobs", is_phone=True),
@@ -105,7 +106,10 @@ async def _prepare(page: Page, name: str) -> None:
         await page.get_by_label("Observables").fill(_PASTED)
         await page.locator("#preview td").first.wait_for()
     elif name == "home":
-        await page.locator("#charts canvas").first.wait_for()
+        await page.locator("#figures canvas").nth(1).wait_for()
+    elif name == "dashboard":
+        await page.locator(".widget-body noscript").first.wait_for(state="detached")
+        await page.locator(".chart canvas").first.wait_for()
     await page.wait_for_load_state("load")
 
 

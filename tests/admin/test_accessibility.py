@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from cortexql.principal import Role
 from cortexql.resources import Resources
@@ -12,8 +12,12 @@ from cortexql.services.execution import Executor
 from tests.admin import pictures
 from tests.admin.test_console import PAGES, PASSWORD, give_password, login_of, run_job
 from tests.admin.test_instance import seen
+from tests.admin.test_neurons import item
 from tests.conftest import World
+from tests.services.steps import enable
+from tests.services.test_definitions import Catalogue, catalogue, entry
 
+__all__ = ["catalogue"]
 pytestmark = pytest.mark.parts
 _RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 _COLOURS = {"runOnly": ["color-contrast"]}
@@ -78,3 +82,20 @@ async def test_pages_are_accessible_in_both_themes_and_fit_a_telephone(
         await page.goto(url + address)
         found[address] = await faults(page, role.value, address)
     assert {address: told for address, told in found.items() if told} == {}
+
+
+async def test_the_forms_of_a_container_and_of_an_upgrade_are_accessible(
+    url: str, catalogue: Catalogue, world: World, resources: Resources, page: Page
+) -> None:
+    await catalogue.refresh(entry("A", dockerImage="vendor/a:1", configurationItems=[item("old")]))
+    neuron = await enable(resources, "alpha", "A_1_0", configuration={"old": "1"})
+    newer = [item("url", required=True), item("key", required=True), item("list", multi=True)]
+    await catalogue.refresh(entry("A", version="2.0", dockerImage="vendor/a:2", configurationItems=newer))
+    for login in ("orgadmin@alpha", "root"):
+        await give_password(resources, login)
+        await enter(page, url, login)
+        await page.goto(f"{url}/admin/neurons/{neuron.id}")
+        for told in ("Version 2.0 is in the catalogue", "When its image is pulled"):
+            await expect(page.get_by_text(told)).to_be_visible()
+        assert await faults(page, login, "/admin/filled/neuron") == []
+        await page.get_by_role("button", name="Sign out").click()

@@ -45,6 +45,12 @@ async def come_to(resources: Resources, tenant: Tenant, job_id: int, percent: fl
         await ledger.note(tx, job, [Note(JobStage.PULLING_IMAGE, percent=percent)], "w")
 
 
+async def unwatched(page: Page) -> Page:
+    """Return a page of the same browser that may be refused: a browser's console tells of each such answer."""
+    assert page.context.browser is not None
+    return await page.context.browser.new_page()
+
+
 async def test_rows_of_a_new_analysis_go_on_by_themselves(
     url: str, world: World, resources: Resources, executor: Executor, page: Page
 ) -> None:
@@ -110,8 +116,7 @@ async def test_a_refusal_is_told_where_the_action_was_and_has_the_focus(
     url: str, world: World, resources: Resources, page: Page
 ) -> None:
     await give_password(resources, "orgadmin@alpha")
-    # A browser's console tells of each answer that refuses: this page is one of which that is no complaint.
-    page = await page.context.new_page()
+    page = await unwatched(page)
     await enter(page, url, "orgadmin@alpha")
     await page.goto(f"{url}/admin/neurons/{world.alpha.neuron.id}")
     await page.get_by_label("May run for").fill("soon")
@@ -160,3 +165,44 @@ async def test_forms_work_without_javascript(
     await plain.get_by_role("button", name="Dark colours").click()
     await expect(plain.locator('html[data-bs-theme="dark"]')).to_have_count(1)
     await context.close()
+
+
+async def test_times_are_in_the_readers_zone_and_a_copy_is_the_whole_value(
+    url: str, world: World, resources: Resources, executor: Executor, page: Page
+) -> None:
+    long = "https://evil.example/" + "a" * 900
+    job_id = await run_job(resources, world.alpha, executor, f"<{long}>")
+    await give_password(resources, "read@alpha")
+    assert page.context.browser is not None
+    context = await page.context.browser.new_context(
+        timezone_id="Asia/Tokyo", permissions=["clipboard-read", "clipboard-write"]
+    )
+    there = await context.new_page()
+    await enter(there, url, "read@alpha")
+    await there.goto(f"{url}/admin/jobs/{job_id}")
+    time = there.locator("time[data-whole]").first
+    await expect(time).to_contain_text("GMT+9")
+    assert "UTC" in (await time.get_attribute("title") or "")
+    shown = await there.locator("dl.facts dd").first.inner_text()
+    assert long[:200] in shown
+    assert len(shown) < 310
+    await there.get_by_role("button", name="Copy").first.click()
+    await expect(there.locator(".copied")).to_have_count(1)
+    assert await there.evaluate("navigator.clipboard.readText()") == f"<{long}>"
+    await context.close()
+
+
+async def test_a_notice_of_a_refusal_is_in_sight_far_down_a_page(
+    url: str, world: World, resources: Resources, executor: Executor, page: Page
+) -> None:
+    job_id = await run_job(resources, world.alpha, executor)
+    await give_password(resources, "analyze@alpha")
+    page = await unwatched(page)
+    accept_all(page)
+    await enter(page, url, "analyze@alpha")
+    await page.set_viewport_size({"width": 1280, "height": 400})
+    await page.goto(f"{url}/admin/jobs/{job_id}")
+    async with resources.transactions(world.alpha.principals[Role.ANALYZE]) as tx:
+        await jobs.delete_job(tx, job_id)
+    await page.get_by_role("button", name="Delete").click()
+    await expect(page.locator("#notices").get_by_text("deleted")).to_be_in_viewport()

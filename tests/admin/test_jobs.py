@@ -42,6 +42,14 @@ async def run_text(
     return done.job.id
 
 
+async def submit_again(resources: Resources, tenant: Tenant) -> int:
+    request = JobRequest([ObservableRequest("ip", data="192.0.2.8")], ["Echo_1_0"])
+    async with resources.transactions(tenant.principals[Role.ANALYZE]) as tx:
+        done = await submission.submit_one(tx, request, resources.settings)
+    assert done.job is not None
+    return done.job.id
+
+
 async def test_chosen_jobs_are_cancelled_run_again_and_deleted(
     url: str, world: World, resources: Resources, executor: Executor
 ) -> None:
@@ -116,7 +124,7 @@ async def test_jobs_are_sorted_and_narrowed_by_their_address(
 async def test_text_that_turns_others_around_is_named_and_huge_text_bounded(
     url: str, world: World, resources: Resources, executor: Executor
 ) -> None:
-    huge = "A" * 2**20
+    huge = "A" * 10 * 2**20
     job_id = await run_text(resources, world.alpha, executor, TURNED, {TURNED: huge, "b": TURNED})
     async with signed_in(url, resources, "analyze@alpha") as client:
         seen_at = f"/admin/observables/{await seen(resources, world.alpha)}"
@@ -125,7 +133,7 @@ async def test_text_that_turns_others_around_is_named_and_huge_text_bounded(
             text = re.sub(r'data-copy="[^"]*"', "", (await client.get(address)).text)
             assert ("\u202e" in text, "invoice[U+202E]fdp.exe" in text) == (False, True), address
         assert len((await client.get(f"/admin/jobs/{job_id}")).content) < 2**19
-        assert len((await client.get(f"/admin/jobs/{job_id}/report.json")).content) > 2**20
+        assert len((await client.get(f"/admin/jobs/{job_id}/report.json")).content) > 10 * 2**20
 
 
 async def test_a_huge_observable_makes_no_huge_page(
@@ -151,3 +159,12 @@ async def test_a_job_shows_what_changed_since_the_report_before(
         assert "<html" not in text
         for part in ("/seen", "/gone", "/new", "&lt;b&gt;"):
             assert part in text, part
+
+
+async def test_a_waiting_job_tells_its_place_in_the_queue(
+    url: str, world: World, resources: Resources
+) -> None:
+    first, second = await submit(resources, world.alpha), await submit_again(resources, world.alpha)
+    async with signed_in(url, resources, "read@alpha") as client:
+        for job_id, ahead in ((first, 0), (second, 1)):
+            assert f", {ahead} ahead in the queue" in (await client.get(f"/admin/jobs/{job_id}")).text

@@ -8,13 +8,14 @@ from starlette.responses import Response
 from cortexql.admin.charts import Chart, Series
 from cortexql.admin.pages.job_rows import JobRow, read_rows
 from cortexql.admin.visit import Visit
-from cortexql.models import Definition, JobStatus, Neuron
+from cortexql.models import JobStatus, Neuron
 from cortexql.principal import Permission, system
 from cortexql.services import (
     bootstrap,
     definitions,
     doctor,
     health,
+    images,
     jobs,
     log,
     neurons,
@@ -52,7 +53,7 @@ async def show(visit: Visit) -> Response:
             row.id: row.name
             for row in await neurons.list_by_id(tx, [b.quota.neuron_id or 0 for b in budgets])
         }
-        newer = await _newer(tx) if visit.may("neuron_manage") else []
+        updates = await _updates(visit, tx) if visit.may("neuron_manage") else []
     return visit.page(
         "home/show.html",
         partial="home/_overview.html",
@@ -62,7 +63,7 @@ async def show(visit: Visit) -> Response:
         rows=rows,
         budgets=budgets,
         names=names,
-        newer=newer,
+        updates=updates,
         parts=await _parts(visit),
     )
 
@@ -165,11 +166,17 @@ async def _near_their_end(tx: Transaction) -> Sequence[Usage]:
     return sorted(found, key=lambda one: one.remaining)[:_SHOWN]
 
 
-async def _newer(tx: Transaction) -> Sequence[tuple[Neuron, Definition]]:
-    """Return what the organization has enabled and the catalogue has a newer version of."""
+async def _updates(visit: Visit, tx: Transaction) -> list[tuple[Neuron, str]]:
+    """Return what the organization has enabled of which there is something newer: a version, or an image."""
     rows = await neurons.list_own(tx)
-    newer = await definitions.newer(tx, [row.definition_pk for row in rows])
-    return [(row, newer[row.definition_pk]) for row in rows if row.definition_pk in newer][:_SHOWN]
+    pks = [row.definition_pk for row in rows]
+    newer = await definitions.newer(tx, pks)
+    known = await images.by_definition(tx, pks, visit.resources.cipher)
+    found = [
+        (row, f"{newer[row.definition_pk].version} is there") for row in rows if row.definition_pk in newer
+    ]
+    outdated = {pk for pk, (_, image) in known.items() if image is not None and image.update_available}
+    return (found + [(row, "newer image") for row in rows if row.definition_pk in outdated])[:_SHOWN]
 
 
 async def _parts(visit: Visit) -> list[health.Component]:
