@@ -64,7 +64,7 @@
     const figures = { type: "value", minInterval: isWhole ? 1 : 0, axisLabel: { ...text, hideOverlap: true }, splitLine: { lineStyle: { color: colours.line } }, splitNumber: 4 };
     if (isFlat) Object.assign(names, { inverse: true, axisLabel: { ...text, interval: 0, formatter: (name) => cut(name, target.clientWidth < 420 ? 16 : 28) } });
     const series = drawn.series.map((one, at) => {
-      const color = drawn.series.length === 1 ? colours.all[0] : colours.of(one.name, at);
+      const color = colours.of(one.name, at);
       return drawn.type === "bar"
         ? { name: one.name, type: "bar", stack: many ? "all" : undefined, barMaxWidth: 28, itemStyle: { color, borderRadius: many ? 0 : 3 }, data: isFlat ? one.values.map((value, place) => ({ value, itemStyle: { color: colours.of(drawn.names[place], 0) } })) : one.values }
         : { name: one.name, type: "line", lineStyle: { width: 2, color }, itemStyle: { color }, symbolSize: 5, showSymbol: one.values.filter((value) => value !== null).length < 40, connectNulls: false, data: one.values, areaStyle: many ? undefined : { color, opacity: 0.12 } };
