@@ -109,6 +109,8 @@ async def test_jobs_are_sorted_and_narrowed_by_their_address(
             ("created_by=analyze@alpha&since=2001-01-01", [new, old]),
             ("until=2001-01-01", []),
             ("created_by=nobody", []),
+            ("size=100", [new, old]),
+            ("size=1000000", [new, old]),
         ):
             text = (await client.get(f"/admin/jobs?{query}")).text
             assert [id_ for id_ in (new, old) if f'id="job-{id_}"' in text] == [

@@ -3,6 +3,7 @@
 from sqlalchemy import text
 
 from cortexql.resources import Resources
+from cortexql.services.execution import Executor
 from tests.admin.test_administration import read_neuron
 from tests.admin.test_console import signed_in
 from tests.conftest import World
@@ -90,3 +91,22 @@ async def test_an_upgrade_shows_what_differs_and_takes_what_is_new(
     upgraded = await read_neuron(resources, world, neuron.id)
     assert upgraded.definition.version == "2.0"
     assert upgraded.configuration == {"url": "https://x.example", "more": 7}
+
+
+async def test_a_responder_is_run_on_an_object(
+    url: str, world: World, resources: Resources, executor: Executor
+) -> None:
+    neuron = await enable(resources, "alpha", "Webhook_1_0", configuration={"url": "https://x.example"})
+    address = f"/admin/neurons/{neuron.id}"
+    form = {"data_type": "thehive:case", "data": '{"title": "Case <4711>"}'}
+    async with signed_in(url, resources, "analyze@alpha") as client:
+        assert "Object (JSON)" in (await client.get(address)).text
+        refused = await client.post(f"{address}/run", data=form | {"data": "{Case"})
+        assert (refused.status_code, "the object is not JSON" in refused.text) == (400, True)
+        done = await client.post(f"{address}/run", data=form)
+        assert done.status_code == 303
+        assert await executor.run_jobs() == 1
+        page = (await client.get(done.headers["location"])).text
+        assert ("Case &lt;4711&gt;" in page, "Success" in page or ">success<" in page) == (True, True)
+    async with signed_in(url, resources, "read@alpha") as client:
+        assert (await client.post(f"{address}/run", data=form)).status_code == 403

@@ -9,8 +9,9 @@ from cortexql.models import JobStatus, Level, NeuronType
 from cortexql.services.jobs import JobFilter, JobOrder
 
 # Those that a list shows when one of them is set.
-RARE = ("neuron", "label", "created_by", "since", "until", "sort")
+RARE = ("neuron", "label", "created_by", "since", "until", "sort", "size")
 NAMES = ("search", "status", "type", "data_type", "level", "ids", *RARE)
+SIZES = {"": "25 rows", "50": "50 rows", "100": "100 rows", "200": "200 rows"}
 ORDERS = {
     "": ("Newest first", JobOrder()),
     "oldest": ("Oldest first", JobOrder(descending=False)),
@@ -54,3 +55,9 @@ def to_filter(filters: dict[str, str]) -> JobFilter:
 def to_order(filters: dict[str, str]) -> JobOrder:
     """Return the order; an unknown one is the usual one."""
     return ORDERS.get(filters.get("sort", ""), ORDERS[""])[1]
+
+
+def to_size(filters: dict[str, str]) -> int:
+    """Return how many rows a page has; an unknown number is the usual one."""
+    size = filters.get("size", "")
+    return int(size) if size in SIZES and size else 25

@@ -16,7 +16,6 @@ from cortexql.services import jobs, log, reports, scheduling
 from cortexql.services.rows import by_id
 from cortexql.transaction import Transaction
 
-_PAGE = 25
 _EVENTS = 2000
 _MAX_RAW_CHARACTERS = 100_000
 
@@ -39,7 +38,10 @@ async def list_jobs(visit: Visit) -> Response:
     async with visit.open() as tx:
         position = await log.own_position(tx)
         page = await jobs.list_page(
-            tx, job_filters.to_filter(filters), visit.page_request(_PAGE), job_filters.to_order(filters)
+            tx,
+            job_filters.to_filter(filters),
+            visit.page_request(job_filters.to_size(filters)),
+            job_filters.to_order(filters),
         )
         rows = await read_rows(tx, page.rows)
     cursor = {name: value for name in ("after", "before") if (value := visit.asked(name))}
@@ -52,6 +54,7 @@ async def list_jobs(visit: Visit) -> Response:
         filters=filters,
         address={**filters, **cursor},
         more=not filters.keys().isdisjoint(job_filters.RARE),
+        sizes=job_filters.SIZES,
         orders={name: words for name, (words, _) in job_filters.ORDERS.items()},
         statuses=[status.value for status in JobStatus],
         levels=[level.value for level in Level],

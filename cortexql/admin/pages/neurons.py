@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import orjson
 from starlette.responses import Response
 
 from cortexql import guess
@@ -86,14 +87,33 @@ async def update(visit: Visit) -> Response:
 
 async def test_run(visit: Visit) -> Response:
     """Run it once on what was filled in, past every fresh report, and show the job."""
-    observable = ObservableRequest(visit.given("data_type"), data=guess.refang(visit.given("data")))
+    visit.principal.require(Permission.JOB_SUBMIT)
     try:
         async with visit.open() as tx:
-            request = JobRequest([observable], [_id(visit)], max_age=timedelta(0), label="test run")
+            neuron = await neurons.get(tx, _id(visit))
+            request = JobRequest(
+                [_given_object(visit, neuron)],
+                [neuron.id],
+                type=neuron.type,
+                max_age=timedelta(0),
+                label="test run",
+                single=True,
+            )
             done = await submission.submit_one(tx, request, visit.resources.settings)
     except CortexError as error:
         return await form(visit, error)
     return visit.to(f"/jobs/{done.job.id}") if done.job else visit.to("/jobs")
+
+
+def _given_object(visit: Visit, neuron: Neuron) -> ObservableRequest:
+    """Return what to run on: an analyzer's observable, or the object in JSON that a responder gets."""
+    data_type, data = visit.given("data_type"), visit.given("data")
+    if neuron.type is NeuronType.ANALYZER:
+        return ObservableRequest(data_type, data=guess.refang(data))
+    try:
+        return ObservableRequest(data_type, input=orjson.loads(data))
+    except orjson.JSONDecodeError as error:
+        raise InvalidInputError(f"the object is not JSON: {error}", field=("data",)) from error
 
 
 async def pull(visit: Visit) -> Response:
