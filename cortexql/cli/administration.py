@@ -152,6 +152,15 @@ def renew_key(login: Login, data_dir: DataDir = None) -> None:
     print(issued.key)
 
 
+@user_app.command("forget")
+def forget_subjects(
+    issuer: Annotated[str, typer.Argument(help="What CORTEXQL_OIDC_ISSUER was.")], data_dir: DataDir = None
+) -> None:
+    """Forget whom all users are at an OpenID Connect provider: each is bound anew at its next sign-in."""
+    count = _in_transaction(lambda tx, _: users.forget_subjects(tx, issuer), data_dir)
+    print(f"forgot {count} of {issuer}")
+
+
 @user_app.command("preview")
 def preview_user(
     login: Login,

@@ -104,6 +104,17 @@ async def update(tx: Transaction, login: str, change: UserChange) -> User:
     return user
 
 
+async def forget_subjects(tx: Transaction, issuer: str) -> int:
+    """Forget whom the users of an OpenID Connect provider are there: each is bound anew at its next sign-in.
+
+    Returns how many there were.
+    """
+    tx.principal.require(Permission.INSTANCE_MANAGE)
+    bound = update_rows(User).where(User.oidc_issuer == issuer)
+    forgotten = bound.values(oidc_issuer=None, oidc_subject=None).returning(User.id)
+    return len((await tx.session.scalars(forgotten)).all())
+
+
 async def set_password(tx: Transaction, login: str, password_hash: str) -> User:
     """Set a password: one's own, or, by an admin, a user's; all of the user's sessions end.
 

@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from cortexql.app import create_app
 from cortexql.auth.oidc import OidcError, OidcProvider
+from cortexql.errors import ForbiddenError
 from cortexql.models import Audit, AuditAction, UserStatus
 from cortexql.outbound import Network
 from cortexql.principal import Role
@@ -425,6 +426,25 @@ async def test_a_login_stays_its_first_subjects_until_an_admin_forgets_that(
     assert await come("2") == 401
     browser.cookies.clear()
     assert await forget(world.alpha.headers(Role.ORGADMIN)) == []
+    assert [await come("2"), await come("1")] == [303, 401]
+
+
+async def test_all_subjects_of_an_issuer_are_forgotten_at_once(
+    browser: httpx.AsyncClient, forger: Forger, resources: Resources, world: World
+) -> None:
+    async def come(subject: str) -> int:
+        browser.cookies.clear()
+        return (await finish(browser, state=await begin(browser, forger, sub=subject))).status_code
+
+    assert [await come("1"), await come("2")] == [303, 401]
+    async with resources.transactions(SHELL) as tx:
+        assert await users.forget_subjects(tx, "https://another.example.org") == 0
+    assert await come("2") == 401
+    with pytest.raises(ForbiddenError):
+        async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
+            await users.forget_subjects(tx, forger.url)
+    async with resources.transactions(SHELL) as tx:
+        assert await users.forget_subjects(tx, forger.url) == 1
     assert [await come("2"), await come("1")] == [303, 401]
 
 
