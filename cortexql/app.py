@@ -80,7 +80,8 @@ def create_app(settings: Settings) -> Starlette:
 def routes() -> list[Route | Mount | WebSocketRoute]:
     """Return everything that is served; the console has its own table behind its mount."""
     return [
-        Route("/", RedirectResponse("/admin/"), methods=["GET"]),
+        # The second is where Cortex's pages are.
+        *[Route(path, RedirectResponse("/admin/"), methods=["GET"]) for path in ("/", "/index.html")],
         Route("/graphql", _LateApp("graphql"), methods=None),
         WebSocketRoute("/graphql", _LateApp("graphql")),
         Route("/graphql/stream", _LateApp("stream"), methods=None),

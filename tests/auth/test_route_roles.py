@@ -23,6 +23,7 @@ WIDGET = {"type": "counter", "title": "Jobs", "source": "jobs", "period": "7d"}
 OPEN = {
     *(
         "GET /",
+        "GET /index.html",
         "ANY /graphql",
         "GET /healthz",
         "GET /readyz",
