@@ -175,7 +175,7 @@ async def update(tx: Transaction, neuron_id: int, change: NeuronChange, cipher: 
         InvalidInputError: the configuration is not what the (new) definition asks for.
     """
     tx.principal.require(Permission.NEURON_MANAGE)
-    neuron = await get(tx, neuron_id)
+    neuron = await _lock(tx, neuron_id)
     if change.definition_id is not None:
         await _upgrade(tx, neuron, change.definition_id)
     items = (await _whole(tx, neuron)).items
@@ -207,10 +207,7 @@ async def disable(tx: Transaction, neuron_id: int) -> Neuron:
 
 async def get(tx: Transaction, neuron_id: int) -> Neuron:
     """Return a visible neuron with its definition, or raise NotFoundError."""
-    neuron = (await tx.session.scalars(select_neurons().where(Neuron.id == neuron_id))).one_or_none()
-    if neuron is None:
-        raise NotFoundError("there is no such neuron")
-    return neuron
+    return await _one(tx, select_neurons().where(Neuron.id == neuron_id))
 
 
 async def find(
@@ -356,6 +353,19 @@ def select_neurons() -> Select[tuple[Neuron]]:
     """Return the query of neurons, each with its definition and its organization."""
     joined = select(Neuron).join(Neuron.definition).join(Neuron.organization)
     return joined.options(contains_eager(Neuron.definition), contains_eager(Neuron.organization))
+
+
+async def _lock(tx: Transaction, neuron_id: int) -> Neuron:
+    """Return a visible neuron as it stands once nobody else is changing it; what it shares is read after that."""
+    query = select_neurons().where(Neuron.id == neuron_id).with_for_update(of=Neuron)
+    return await _one(tx, query.execution_options(populate_existing=True))
+
+
+async def _one(tx: Transaction, query: Select[tuple[Neuron]]) -> Neuron:
+    neuron = (await tx.session.scalars(query)).one_or_none()
+    if neuron is None:
+        raise NotFoundError("there is no such neuron")
+    return neuron
 
 
 async def _upgrade(tx: Transaction, neuron: Neuron, definition_id: str) -> None:

@@ -1,7 +1,8 @@
 """What an organization has kept secret, item by item: at rest, in every interface, in reports and in the audit log."""
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -234,6 +235,34 @@ async def test_what_a_newer_reading_of_a_definition_makes_secret_is_hidden_and_t
     async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
         await neurons.update(tx, neuron.id, NeuronChange(name="Renamed"), resources.cipher)
     assert VALUE not in await at_rest(resources)
+
+
+@pytest.mark.parametrize("first", ["the change", "the secrecy"])
+async def test_a_change_at_the_same_moment_leaves_nothing_in_clear(
+    resources: Resources, world: World, first: str
+) -> None:
+    admin = world.alpha.principals[Role.ORGADMIN]
+
+    async def change(tx: Transaction) -> None:
+        given = NeuronChange(configuration={"greeting": VALUE})
+        await neurons.update(tx, world.alpha.neuron.id, given, resources.cipher)
+
+    async def keep(tx: Transaction) -> None:
+        await shared_configs.set_secrecy(tx, "Echo", {"greeting": True}, resources.cipher)
+
+    async def do(work: Callable[[Transaction], Awaitable[None]]) -> None:
+        async with resources.transactions(admin) as tx:
+            await work(tx)
+
+    one, other = (change, keep) if first == "the change" else (keep, change)
+    async with resources.transactions(admin) as tx:
+        await one(tx)
+        waiting = asyncio.create_task(do(other))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+    await waiting
+    assert VALUE not in await at_rest(resources)
+    assert (await stored(resources, world.alpha.neuron.id)).secrets(resources.cipher) == {"greeting": VALUE}
 
 
 async def test_every_interface_masks_it_and_admins_set_it(
