@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cortexql import __version__
 from cortexql.admin import charts
 from cortexql.models import PAP, TLP
+from cortexql.services.configuration import GLOBAL
 
 # Tones of console.css.
 _LEVELS = {"info": "blue", "safe": "green", "suspicious": "orange", "malicious": "red"}
@@ -103,7 +104,12 @@ def _environment_of(folder: Path) -> Environment:
         "pap": lambda level: f"PAP:{PAP[level]}",
         "tlp_tone": lambda level: _TLP_TONES[level],
     }
-    environment.globals |= {"vendor": "/static/vendor", "version": __version__, "kinds": _KINDS}
+    environment.globals |= {
+        "vendor": "/static/vendor",
+        "version": __version__,
+        "kinds": _KINDS,
+        "everything": GLOBAL,
+    }
     return environment
 
 

@@ -58,14 +58,27 @@ async def list_all(tx: Transaction, kind: NeuronType) -> list[Shareable]:
     return [Shareable(GLOBAL, _as_set(configuration.global_items(), common), (), common), *shared]
 
 
+async def get(tx: Transaction, base_config: str) -> Shareable:
+    """Return a baseConfig, or GLOBAL, as the caller's organization set it.
+
+    Raises:
+        NotFoundError: no definition has that baseConfig.
+    """
+    tx.principal.require(Permission.NEURON_MANAGE)
+    row = await find(tx, base_config, (await organizations.named_or_own(tx, None)).name)
+    return Shareable(base_config, _as_set(await items(tx, base_config), row), (), row)
+
+
 async def update(
     tx: Transaction,
     base_config: str,
     values: Mapping[str, Any],
     cipher: Cipher,
     organization: str | None = None,
+    *,
+    cleared: Sequence[str] = (),
 ) -> Shareable:
-    """Merge values into a shared configuration.
+    """Merge values into a shared configuration, and forget the secrets that are `cleared`.
 
     Raises:
         NotFoundError: no definition has that baseConfig.
@@ -75,7 +88,8 @@ async def update(
     owner = await organizations.named_or_own(tx, organization)
     row = await _get_or_new(tx, owner.id, base_config)
     found = _as_set(await items(tx, base_config), row)
-    row.configuration, row.secrets = neurons.merge(found, row.configuration, row.secrets, values, (), cipher)
+    stored = (row.configuration, row.secrets)
+    row.configuration, row.secrets = neurons.merge(found, *stored, values, cleared, cipher)
     tx.session.add(row)
     await tx.flush()
     return Shareable(base_config, found, (), row)

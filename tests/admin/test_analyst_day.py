@@ -112,6 +112,26 @@ async def test_the_keyboard_finds_the_search_and_stays_in_it(
         assert page.url.endswith("search=198.51") or "search=198.51&" in page.url
 
 
+async def test_a_reader_looks_and_is_offered_nothing_that_is_refused(
+    url: str, world: World, resources: Resources, executor: Executor, page: Page
+) -> None:
+    await run_job(resources, world.alpha, executor)
+    await give_password(resources, "read@alpha")
+    await enter(page, url, "read@alpha")
+    seen: set[str] = set()
+    for name in ("Jobs", "Observables", "Enabled", "Catalogue", "Quotas", "Dashboards"):
+        await page.get_by_role("link", name=name, exact=True).first.click()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text(name)
+        seen |= set(await page.locator("main button, main a.btn, header a.btn").all_inner_texts())
+    await page.goto(f"{url}/admin/jobs")
+    await page.locator("#jobs td.subject a").click()
+    await expect(page.get_by_role("heading", name="Timeline")).to_be_visible()
+    seen |= set(await page.locator("main button").all_inner_texts())
+    assert seen.isdisjoint({"Delete", "Cancel", "Run again", "New analysis", "Enable", "Set", "Refresh"}), (
+        seen
+    )
+
+
 async def test_a_refusal_is_told_where_the_action_was_and_has_the_focus(
     url: str, world: World, resources: Resources, page: Page
 ) -> None:

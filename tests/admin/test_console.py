@@ -64,6 +64,8 @@ PAGES = {
         "/admin/organizations": 403,
         "/admin/organizations/alpha": 403,
         "/admin/quotas/split": 403,
+        "/admin/shared": 403,
+        "/admin/shared/form?name=Webhook": 403,
         "/admin/health": 403,
         "/admin/figures": 200,
         "/admin/observables": 200,
@@ -85,6 +87,8 @@ PAGES[Role.ANALYZE] = PAGES[Role.READ] | {"/admin/analyses": 200, "/admin/observ
 PAGES[Role.ORGADMIN] = PAGES[Role.ANALYZE] | {
     "/admin/catalog/Echo_1_0/enable": 200,
     "/admin/audit": 200,
+    "/admin/shared": 200,
+    "/admin/shared/form?name=Webhook": 200,
     "/admin/users": 200,
     "/admin/users/read@alpha": 200,
     "/admin/users/read@beta": 404,

@@ -2,9 +2,11 @@
 
 from sqlalchemy import text
 
+from cortexql.principal import Role
 from cortexql.resources import Resources
+from cortexql.services import shared_configs
 from cortexql.services.execution import Executor
-from tests.admin.test_administration import read_neuron
+from tests.admin.test_administration import SECRET, read_neuron
 from tests.admin.test_console import signed_in
 from tests.conftest import World
 from tests.services.steps import enable
@@ -110,3 +112,28 @@ async def test_a_responder_is_run_on_an_object(
         assert ("Case &lt;4711&gt;" in page, "Success" in page or ">success<" in page) == (True, True)
     async with signed_in(url, resources, "read@alpha") as client:
         assert (await client.post(f"{address}/run", data=form)).status_code == 403
+
+
+async def test_a_shared_configuration_is_set_and_its_secret_never_shown(
+    url: str, world: World, resources: Resources
+) -> None:
+    address = "/admin/shared/form?name=Webhook"
+    form = {"item:url": "https://x.example", "item:secret": SECRET, "item:timeout": "7"}
+    async with signed_in(url, resources, "orgadmin@alpha") as client:
+        assert address in (await client.get("/admin/shared")).text
+        assert (await client.post(address, data=form)).status_code == 303
+        page = (await client.get(address)).text
+        for text, is_shown in (("https://x.example", True), ("Set; leave blank", True), (SECRET, False)):
+            assert (text in page) is is_shown, text
+        listed = (await client.get("/admin/shared")).text
+        assert ('tone-green">url' in listed, SECRET in listed) == (True, False)
+        wrong = await client.post(address, data={"item:timeout": "many"})
+        assert (wrong.status_code, "timeout is a number" in wrong.text) == (400, True)
+        assert (await client.post(address, data={"item:url": "", "clear:secret": "1"})).status_code == 303
+        async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
+            stored = (await shared_configs.get(tx, "Webhook")).stored
+        assert stored is not None
+        assert (stored.configuration, stored.secrets) == ({"timeout": 7}, {})
+        assert (await client.get("/admin/shared/form?name=None")).status_code == 404
+    async with signed_in(url, resources, "orgadmin@beta") as client:
+        assert 'value="7"' not in (await client.get(address)).text

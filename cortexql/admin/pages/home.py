@@ -167,7 +167,7 @@ async def _near_their_end(tx: Transaction) -> Sequence[Usage]:
 
 
 async def _updates(visit: Visit, tx: Transaction) -> list[tuple[Neuron, str]]:
-    """Return what the organization has enabled of which there is something newer: a version, or an image."""
+    """Return what the organization has enabled that is newer elsewhere, as a version or an image, or is gone."""
     rows = await neurons.list_own(tx)
     pks = [row.definition_pk for row in rows]
     newer = await definitions.newer(tx, pks)
@@ -175,6 +175,7 @@ async def _updates(visit: Visit, tx: Transaction) -> list[tuple[Neuron, str]]:
     found = [
         (row, f"{newer[row.definition_pk].version} is there") for row in rows if row.definition_pk in newer
     ]
+    found += [(row, "gone from the catalogue") for row in rows if row.definition.gone_at is not None]
     outdated = {pk for pk, (_, image) in known.items() if image is not None and image.update_available}
     return (found + [(row, "newer image") for row in rows if row.definition_pk in outdated])[:_SHOWN]
 
