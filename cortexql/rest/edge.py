@@ -53,8 +53,11 @@ Handler = Callable[[Call], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def endpoint(handler: Handler, permission: Permission | None = None) -> Endpoint:
-    """Return a handler for callers whose roles grant a permission (None: whoever has authenticated)."""
+def endpoint(handler: Handler, permission: Permission | None = None, *, has_fields: bool = True) -> Endpoint:
+    """Return a handler for callers whose roles grant a permission (None: whoever has authenticated).
+
+    `has_fields`: it takes some; else whatever the body is, it is ignored.
+    """
 
     async def run(request: Request) -> Response:
         arrived = time.monotonic()
@@ -64,7 +67,8 @@ def endpoint(handler: Handler, permission: Permission | None = None) -> Endpoint
             raise UnauthenticatedError
         if permission is not None and not principal.may(permission):
             raise ForbiddenError(NO_ROLE)
-        return await handler(Call(request, resources, principal, await read(request), arrived))
+        fields = await read(request) if has_fields else Fields()
+        return await handler(Call(request, resources, principal, fields, arrived))
 
     return guarded(run)
 

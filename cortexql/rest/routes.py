@@ -104,7 +104,8 @@ def _op(
     takes: tuple[str, ...] = (),
     gives: str = "",
 ) -> Operation:
-    served, status = endpoint(handler, permission), 200 if gives else 204
+    served = endpoint(handler, permission, has_fields=bool(takes))
+    status = 200 if gives else 204
     return Operation(method, path, served, handler, permission, takes=takes, gives=gives, status=status)
 
 

@@ -12,12 +12,12 @@ JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=XX"
 
 
-async def _read(kind: str = "", body: str = "", query: str = "") -> Fields:
+async def _read(kind: str = "", body: str = "", query: str = "", method: str = "POST") -> Fields:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body.encode()}
 
     headers = [(b"content-type", kind.encode())] if kind else []
-    scope = {"type": "http", "method": "POST", "headers": headers, "query_string": query.encode()}
+    scope = {"type": "http", "method": method, "headers": headers, "query_string": query.encode()}
     return await read(Request(scope, receive))
 
 
@@ -83,6 +83,12 @@ async def test_other_bodies_are_ignored() -> None:
 async def test_what_is_refused(given: dict[str, str]) -> None:
     with pytest.raises(InvalidInputError):
         await _read(**given)
+
+
+async def test_a_get_that_names_a_type_and_sends_nothing_is_as_good() -> None:
+    for kind in (JSON, FORM, MULTIPART):
+        assert (await _read(kind, query="a=1", method="GET")).number("a") == 1
+    assert (await _read(JSON, '{"a": 1}', method="GET")).number("a") == 1
 
 
 async def test_json_may_name_what_forms_may_not() -> None:

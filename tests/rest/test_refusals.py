@@ -273,3 +273,21 @@ async def test_a_database_that_is_away_is_told_as_cortex_does(
         answer = await client.get("/api/job", headers=http.headers)
     assert (answer.status_code, answer.json()["type"]) == (500, "NoNodeAvailable")
     await away.dispose()
+
+
+async def test_what_takes_no_field_takes_any_body(http: httpx.AsyncClient, world: World) -> None:
+    """Scripts send `Content-Type: application/json` with everything, and a body with nothing of it."""
+    http.headers.update({**world.alpha.headers(Role.ORGADMIN), "Content-Type": "application/json"})
+    run = f"/api/analyzer/{world.alpha.neuron.worker_id}/run"
+    job = (await http.post(run, content='{"data": "192.0.2.1", "dataType": "ip"}')).json()
+    for method, path in (
+        ("GET", f"/api/job/{job['id']}"),
+        ("GET", f"/api/job/{job['id']}/waitreport?atMost=1ms"),
+        ("GET", "/api/analyzer?range=all"),
+        ("POST", "/api/user/read@alpha/key/renew"),
+        ("POST", "/api/analyzerdefinition/scan"),
+        ("DELETE", f"/api/job/{job['id']}"),
+    ):
+        for content in ("", "{}", "not read") if "?" not in path else ("", "{}"):
+            answer = await http.request(method, path, content=content)
+            assert answer.status_code in (200, 204), (path, content, answer.text)
