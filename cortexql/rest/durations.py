@@ -6,7 +6,7 @@ from cortexql.rest.errors import NumberFormatError
 
 # How long one request waits at most, whatever it asks for.
 LONGEST_SECONDS = 3600.0
-_PATTERN = re.compile(r"(\d+(?:\.\d+)?)([a-zµ]+)")
+_PATTERN = re.compile(r"([0-9]+(?:\.[0-9]+)?)([a-zµ]+)")
 _UNITS = {
     name: seconds
     for names, seconds in (

@@ -9,9 +9,10 @@ import pytest
 from cortexql.models import UserStatus
 from cortexql.principal import Role
 from cortexql.resources import Resources
-from cortexql.services import jobs, users
+from cortexql.services import api_keys, jobs, organizations, users
 from cortexql.services.execution import Executor
 from tests.conftest import SHELL, World
+from tests.services.steps import enable
 
 
 def _run_path(world: World) -> str:
@@ -92,6 +93,46 @@ async def test_legacy_body_and_multipart_forms(http: httpx.AsyncClient, world: W
     file = await http.get(f"/api/datastore/{job['attachment']['id']}")
     assert (file.status_code, file.content) == (200, b"mail")
     assert file.headers["content-disposition"].startswith("attachment")
+
+
+async def test_ids_and_tags_are_what_cortex_makes_of_the_same(
+    http: httpx.AsyncClient, resources: Resources, world: World
+) -> None:
+    """The vectors of the contract's appendix D: references that TheHive keeps hold after a move."""
+    async with resources.transactions(SHELL) as tx:
+        await organizations.create(tx, "demo", "")
+        await users.create(tx, users.NewUser("dan", "Dan", frozenset({Role.ANALYZE}), "demo"))
+        key = (await api_keys.renew(tx, "dan")).key
+    analyzer = await enable(resources, "demo", name="Abuse_Finder_3_0")
+    configuration = {"url": "http://192.0.2.1/"}
+    responder = await enable(resources, "demo", "Webhook_1_0", name="Mailer_1_0", configuration=configuration)
+    assert analyzer.worker_id == "367961c138dc269d2b16febd20d28582"
+    assert responder.worker_id == "88ef77285a0577f42c99c9101d4cbddd"
+    http.headers.update({"Authorization": f"Bearer {key}"})
+    for parameters, tag in (
+        ({}, "03016971941dc2bce2c5b38586f82545"),
+        ({"organisation": "soc", "user": "alice@soc"}, "97fe40ff8c4a43b0029cc097aca7d062"),
+    ):
+        body = {"data": "8.8.8.8", "dataType": "ip", "tlp": 2, "parameters": parameters}
+        answer = await http.post(f"/api/analyzer/{analyzer.worker_id}/run", json=body)
+        assert answer.json()["cacheTag"] == tag
+
+
+async def test_what_a_run_is_not_told_is_as_cortex_has_it(http: httpx.AsyncClient, world: World) -> None:
+    plain = await _start(http, world)
+    odd = {"parameters": ["x"], "tlp": "3", "pap": None, "message": 7, "label": None, "unknown": {"a": 1}}
+    for job in (plain, await _start(http, world, **odd)):
+        told = {name: job[name] for name in ("tlp", "pap", "message", "parameters")}
+        assert told == {"tlp": 2, "pap": 2, "message": "", "parameters": {}}
+        assert not job.keys() & {
+            "label",
+            "attachment",
+            "startDate",
+            "endDate",
+            "updatedAt",
+            "errorMessage",
+            "report",
+        }
 
 
 async def test_repeated_run_is_answered_from_the_first(http: httpx.AsyncClient, world: World) -> None:
