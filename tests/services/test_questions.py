@@ -1,5 +1,7 @@
 """Widgets' questions, over real rows: every source, grouping and measure, exactly; and what is refused."""
 
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,7 +30,7 @@ from tests.conftest import Tenant, World
 from tests.services.steps import TEST
 
 HOUR = timedelta(hours=1)
-NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+NOW = datetime.min.replace(tzinfo=UTC)  # the hour in which a test runs: see the fixture
 Figures = dict[Any, float | None]
 
 
@@ -104,6 +106,16 @@ async def add(resources: Resources, tenant: Tenant, number: int, **job: Any) -> 
             tx.session.add(report)
             await tx.flush()
             tx.session.add(Artifact(organization_id=organization_id, report_id=report.id, data_type="domain"))
+
+
+@pytest.fixture(autouse=True)
+def present_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set NOW to the beginning of the hour, of which a test's time is left."""
+    left = HOUR - timedelta(seconds=time.time() % HOUR.total_seconds())
+    if left < timedelta(seconds=20):
+        time.sleep(left.total_seconds())
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    monkeypatch.setattr(sys.modules[__name__], "NOW", hour)
 
 
 def says(predicate: str, value: str, level: str = "info") -> dict[str, str]:
