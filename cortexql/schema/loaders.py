@@ -157,7 +157,7 @@ async def _neurons(tx: Transaction, ids: Sequence[int]) -> dict[int, models.Neur
 
 
 async def _configured(tx: Transaction, ids: Sequence[int]) -> dict[int, neurons.Configured]:
-    found = await neurons.configured(tx, await neurons.list_by_id(tx, ids))
+    found = await neurons.list_configured(tx, models.Neuron.id.in_(ids))  # type: ignore[attr-defined]
     return {item.neuron.id: item for item in found}
 
 

@@ -5,7 +5,6 @@ what a dead one held goes back to the queue (see `sweep`).
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -37,8 +36,6 @@ from cortexql.transaction import Transaction, is_outage
 log = get_logger(__name__)
 # Lines and stages are written together, this often at most.
 _NOTE_SECONDS = 0.5
-# Jobs that wait for their quota's window are looked at with a wake-up, else this often.
-_RELEASE_SECONDS = 0.5
 _SMALL_REPORT_BYTES = 50_000
 _HEARTBEAT_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
@@ -76,7 +73,6 @@ class Executor:
         self._under_way: dict[tuple[int, int], _Work] = {}
         self._draining = False
         self._slots_at_work: set[asyncio.Task[int]] = set()
-        self._release_at = 0.0
 
     @property
     def busy(self) -> int:
@@ -138,7 +134,6 @@ class Executor:
 
     async def _run_until_none(self) -> int:
         count = 0
-        self._release_at = 0.0
         while not self._draining:
             self._woken = False
             work = await self._claim()
@@ -192,7 +187,6 @@ class Executor:
             job: Job | None = None
             try:
                 async with self._context.transactions(self._principal) as tx:
-                    await self._release_due(tx)
                     job = await scheduling.claim(tx, self._lease, self._context.runners)
                     if job is None:
                         return None
@@ -209,11 +203,6 @@ class Executor:
                 continue
             self._under_way[job.id, job.attempts] = work
             return work
-
-    async def _release_due(self, tx: Transaction) -> None:
-        if time.monotonic() >= self._release_at:
-            await scheduling.release_due(tx)
-            self._release_at = time.monotonic() + _RELEASE_SECONDS
 
     async def _end_unprepared(self, job: Job, error: Exception) -> None:
         """End a job over which its claim broke: it waits again, and would stand in the way of all behind it."""

@@ -34,6 +34,7 @@ STAGE_OF: dict[JobStatus, JobStage] = {
     JobStatus.CANCELLED: JobStage.DONE,
     JobStatus.DELETED: JobStage.DONE,
 }
+_INSERT_EVENTS = insert(JobEvent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ async def _append(tx: Transaction, events: Sequence[Mapping[str, Any]]) -> None:
     """Insert events in their order: the database numbers them as the transaction commits."""
     if not events:
         return
-    await tx.session.execute(insert(JobEvent), events)
+    await tx.session.execute(_INSERT_EVENTS, events)
     for organization_id in {event["organization_id"] for event in events}:
         tx.publish(JobChanged(organization_id))
 

@@ -281,6 +281,16 @@ async def list_by_definition(tx: Transaction, definition_pks: Sequence[int]) -> 
     return (await tx.session.scalars(own.where(Neuron.definition_pk.in_(definition_pks)))).all()
 
 
+async def list_configured(tx: Transaction, *which: ColumnElement[bool]) -> list[Configured]:
+    """Return the visible neurons that are asked for, by name, with what they share: in one statement, for each job."""
+    names = SharedConfig.base_config.in_([Definition.base_config, GLOBAL])
+    shared = and_(SharedConfig.organization_id == Neuron.organization_id, names)
+    query = select_neurons().add_columns(SharedConfig).outerjoin(SharedConfig, shared).where(*which)
+    rows = (await tx.session.execute(query.order_by(Neuron.name))).all()
+    found = {neuron.id: neuron for neuron, _ in rows}
+    return _join(found.values(), [row for _, row in rows if row is not None])
+
+
 async def configured(tx: Transaction, neurons: Iterable[Neuron]) -> list[Configured]:
     """Join neurons with the configurations that they share, in one statement."""
     rows = list(neurons)
@@ -289,6 +299,10 @@ async def configured(tx: Transaction, neurons: Iterable[Neuron]) -> list[Configu
         and_(SharedConfig.organization_id == org, SharedConfig.base_config == name) for org, name in wanted
     ]
     found = (await tx.session.scalars(select(SharedConfig).where(or_(*same)))).all() if same else []
+    return _join(rows, found)
+
+
+def _join(neurons: Iterable[Neuron], found: Iterable[SharedConfig]) -> list[Configured]:
     shared = {(row.organization_id, row.base_config): row for row in found}
     return [
         Configured(
@@ -296,7 +310,7 @@ async def configured(tx: Transaction, neurons: Iterable[Neuron]) -> list[Configu
             shared.get((n.organization_id, n.definition.base_config)),
             shared.get((n.organization_id, GLOBAL)),
         )
-        for n in rows
+        for n in neurons
     ]
 
 

@@ -63,7 +63,7 @@ async def prepare(tx: Transaction, job: Job, context: ExecutionContext) -> Prepa
     Raises:
         UnrunnableError: its neuron, its observable or the key of its secrets is gone.
     """
-    found = await neurons.configured(tx, await neurons.list_by_id(tx, [job.neuron_id or 0]))
+    found = await neurons.list_configured(tx, Neuron.id == (job.neuron_id or 0))
     if not found:
         raise UnrunnableError(f"{job.type.value} {job.neuron_name} was disabled while the job waited")
     (configured,) = found

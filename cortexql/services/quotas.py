@@ -7,7 +7,7 @@ A budget that is lifted goes on counting and binds nobody: set again, it hands o
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
@@ -112,6 +112,8 @@ async def lock(tx: Transaction, organization_id: int, covered: Iterable[Neuron])
         and_(Quota.base_config.in_(names), Quota.organization_id.is_(None)),
     )
     found = await _lock(tx, which)
+    if not found:
+        return Budgets([], datetime.now(UTC))  # whose time counts is then nobody's question
     now = (await tx.session.scalars(select(func.clock_timestamp()))).one()
     return Budgets([await _read(tx, quota, organization_id, now) for quota in found], now)
 

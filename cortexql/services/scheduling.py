@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ARRAY, BigInteger, Interval, String, cast, func, select, update
+from sqlalchemy import ARRAY, BigInteger, Interval, String, bindparam, cast, func, select, update
 
 from cortexql.models import Job, JobStatus, Priority, RunnerKind
 from cortexql.services import ledger
@@ -17,6 +17,7 @@ from cortexql.transaction import Transaction
 
 # The pace of the queue is that of the jobs that ended this lately.
 _PACE_WINDOW = timedelta(minutes=5)
+_NEXT_JOB = select(func.next_job(bindparam("kinds", type_=ARRAY(String))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,12 @@ class Lease:
 async def claim(tx: Transaction, lease: Lease, runners: Iterable[RunnerKind]) -> Job | None:
     """Give the next job to a worker with these runners, or return None: nothing is due.
 
-    Passed over are jobs of a locked organization, those at a limit of concurrent jobs, and those that only another
-    worker's runners can run. The database chooses: see the migration of the claim.
+    Jobs whose quota's window has come are let go first. Passed over are jobs of a locked organization, those at a
+    limit of concurrent jobs, and those that only another worker's runners can run. The database chooses: see the
+    migrations of the claim.
     """
-    kinds = cast([kind.value for kind in runners], ARRAY(String))
-    job_id = (await tx.session.scalars(select(func.next_job(kinds)))).one()
+    kinds = [kind.value for kind in runners]
+    job_id = (await tx.session.scalars(_NEXT_JOB, {"kinds": kinds})).one()
     if job_id is None:
         return None
     jobs = await ledger.move(
@@ -53,16 +55,8 @@ async def claim(tx: Transaction, lease: Lease, runners: Iterable[RunnerKind]) ->
 
 
 async def release_due(tx: Transaction) -> None:
-    """Let jobs go whose quota's window has come."""
-    due = (
-        select(Job.id)
-        .where(ledger.status_in({JobStatus.WAITING}), Job.held.is_(True), Job.not_before <= func.now())
-        .order_by(Job.not_before)
-        .limit(100)
-        .with_for_update(skip_locked=True)
-    )
-    statement = update(Job).where(Job.id.in_(due)).values(held=False)
-    await tx.session.execute(statement.execution_options(synchronize_session=False))
+    """Let jobs go whose quota's window has come, as each claim does."""
+    await tx.session.execute(select(func.release_due_jobs()))
 
 
 async def raise_priority(tx: Transaction, job_ids: Collection[int], priority: Priority) -> None:

@@ -23,13 +23,12 @@ async def find(
     single: bool,
 ) -> list[Named]:
     """Return the organization's neurons among some ids and names, each once, in that order; None: all, by name."""
-    query = neurons.select_neurons().where(Neuron.organization_id == organization_id, Neuron.type == kind)
+    which = (Neuron.organization_id == organization_id) & (Neuron.type == kind)
     if wanted is not None:
         ids = [ref for ref in wanted if isinstance(ref, int)]
         names = [ref for ref in wanted if isinstance(ref, str)]
-        query = query.where(or_(Neuron.id.in_(ids), Neuron.name.in_(names)))
-    rows = (await tx.session.scalars(query.order_by(Neuron.name))).all()
-    known = {c.neuron.name: c for c in await neurons.configured(tx, rows)}
+        which &= or_(Neuron.id.in_(ids), Neuron.name.in_(names))
+    known = {c.neuron.name: c for c in await neurons.list_configured(tx, which)}
     if wanted is None:
         return list(known.items())
     by_ref: dict[int | str, Configured] = {c.neuron.id: c for c in known.values()}

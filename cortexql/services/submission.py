@@ -167,15 +167,21 @@ class _Batch:
     async def run(self) -> list[Submission]:
         self.runners = await workers.available_runners(self.tx, self.settings)
         submissions, questions = await self._expand()
+        if not any(observable.file for observable in self.request.observables):
+            await self._answer(questions)
+            return submissions
         async with self.tx.session.begin_nested() as savepoint:
-            await self._identify(questions)
-            await self._answer_known(questions)
-            jobs = await self._charge([q for q in questions if _is_open(q)])
-            await self._store(questions, jobs)
+            await self._answer(questions)
             if not any(submission.job for submission in submissions):
                 # An upload whose every submission was refused is not kept.
                 await savepoint.rollback()
         return submissions
+
+    async def _answer(self, questions: Sequence[_Question]) -> None:
+        await self._identify(questions)
+        await self._answer_known(questions)
+        granted = await self._charge([q for q in questions if _is_open(q)])
+        await self._store(questions, granted)
 
     async def _expand(self) -> tuple[list[Submission], list[_Question]]:
         request = self.request
@@ -270,15 +276,16 @@ class _Batch:
         )
 
     async def _answer_known(self, questions: Sequence[_Question]) -> None:
-        await freshness.lock(
-            self.tx,
-            [key for q in questions if _is_open(q) for key in (q.fingerprint, q.idempotency_key) if key],
-        )
-        await self._answer_repeated([q for q in questions if _is_open(q) and q.idempotency_key])
+        repeated = [q for q in questions if _is_open(q) and q.idempotency_key]
+        ages = {q.fingerprint: self._max_age(q.configured.neuron) for q in questions if q.fingerprint}
+        # A question that wants a run of its own waits for no other.
+        shared = [fingerprint for fingerprint, age in ages.items() if age > timedelta(0)]
+        await freshness.lock(self.tx, [*shared, *(q.idempotency_key for q in repeated if q.idempotency_key)])
+        await self._answer_repeated(repeated)
         wanted = {
-            q.fingerprint: age
+            q.fingerprint: ages[q.fingerprint]
             for q in questions
-            if _is_open(q) and q.fingerprint and (age := self._max_age(q.configured.neuron)) > timedelta(0)
+            if _is_open(q) and q.fingerprint and ages[q.fingerprint] > timedelta(0)
         }
         found = await freshness.find(self.tx, wanted)
         for question in questions:

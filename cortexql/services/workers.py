@@ -15,6 +15,8 @@ from cortexql.transaction import Transaction
 # A worker beats every two seconds.
 _ALIVE = timedelta(seconds=15)
 _FORGOTTEN = timedelta(hours=1)
+_IS_ALIVE = Worker.seen_at > func.now() - _ALIVE
+_RUNNERS_OF_THE_LIVING = select(Worker.runners).where(_IS_ALIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,17 @@ async def forget(tx: Transaction) -> None:
 
 async def list_alive(tx: Transaction) -> Sequence[Worker]:
     """Return the workers that are there."""
-    query = select(Worker).where(Worker.seen_at > func.now() - _ALIVE).order_by(Worker.name)
+    query = select(Worker).where(_IS_ALIVE).order_by(Worker.name)
     return (await tx.session.scalars(query)).all()
 
 
 async def available_runners(tx: Transaction, settings: Settings) -> list[RunnerKind]:
     """Return the configured runners that some worker has; while no worker is there, all configured ones."""
     configured = [RunnerKind(name) for name in settings.runners]
-    alive = await list_alive(tx)
+    alive = (await tx.session.scalars(_RUNNERS_OF_THE_LIVING)).all()
     if not alive:
         return configured
-    offered = {name for worker in alive for name in worker.runners}
+    offered = {name for runners in alive for name in runners}
     return [kind for kind in configured if kind.value in offered]
 
 
