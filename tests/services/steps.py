@@ -6,7 +6,18 @@ from typing import Any
 from sqlalchemy import func, select
 
 from cortexql.attachments import from_file
-from cortexql.models import Authority, Job, JobEvent, Neuron, Proxy, Quota, RateUnit, RunnerKind, SharedConfig
+from cortexql.models import (
+    Authority,
+    Job,
+    JobEvent,
+    Neuron,
+    Preferences,
+    Proxy,
+    Quota,
+    RateUnit,
+    RunnerKind,
+    SharedConfig,
+)
 from cortexql.principal import Principal, Role, system
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
@@ -113,4 +124,5 @@ async def fill(resources: Resources, tenant: Tenant) -> None:
             Authority(organization_id=organization_id, name="own", certificates=make_authority().pem)
         )
         tx.session.add(Proxy(organization_id=organization_id))
+        tx.session.add(Preferences(user_id=tx.principal.user_id or 0, organization_id=organization_id))
         await dashboards.create(tx, dashboards.Content("Own"))
