@@ -75,10 +75,11 @@ async def artifacts(call: Call) -> Response:
 async def statuses(call: Call) -> Response:
     """Tell the status of many jobs."""
     asked = call.fields.strings("jobIds") or []
-    numbers = {number for text in asked if (number := to_id(text)) is not None}
+    numbers = {text: number for text in asked if (number := to_id(text)) is not None}
     async with call.open() as tx:
-        found = {str(job.id): views.STATUS[job.status] for job in await details.list_jobs(tx, numbers)}
-    return JSONResponse({text: found.get(text, "NotFound") for text in asked})
+        found = await details.statuses(tx, list(numbers.values()))
+    shown = {text: views.STATUS[found[number]] for text, number in numbers.items() if number in found}
+    return JSONResponse({text: shown.get(text, "NotFound") for text in asked})
 
 
 async def delete(call: Call) -> Response:

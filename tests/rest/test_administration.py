@@ -249,3 +249,15 @@ async def test_a_worker_runs_only_as_what_it_is(
     assert (
         await admin.post(f"/api/responder/{webhook.worker_id}/run", json={**body, "data": None})
     ).status_code == 400
+
+
+async def test_secrets_of_users_are_no_fields_of_a_search(
+    http: httpx.AsyncClient, world: World, superadmin: dict[str, str]
+) -> None:
+    http.headers.update(superadmin)
+    key = world.alpha.keys[Role.READ]
+    for field in ("key", "password", "password_hash", "preferences"):
+        for query in ({field: key}, {"_contains": field}, {"_wildcard": {"_field": field, "_value": "*"}}):
+            answer = await http.post("/api/user/_search", json={"query": query})
+            assert (answer.status_code, answer.json()) == (200, []), query
+    assert (await http.post("/api/user/_search", json={"query": {"_string": key}})).json() == []

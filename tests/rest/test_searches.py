@@ -7,7 +7,7 @@ from cortexql.resources import Resources
 from cortexql.services import jobs
 from cortexql.services.submission import JobRequest
 from tests.conftest import World
-from tests.services.steps import addresses, submit
+from tests.services.steps import addresses, submit, submit_echo
 
 JOBS = 450
 
@@ -68,3 +68,16 @@ async def test_each_state_is_found_by_its_name(
         (second, "Deleted"),
         (third, "Waiting"),
     }
+
+
+async def test_the_states_of_more_jobs_than_a_statement_takes(
+    http: httpx.AsyncClient, resources: Resources, world: World
+) -> None:
+    own = await submit_echo(resources, world.alpha)
+    foreign = await submit_echo(resources, world.beta)
+    asked = [f"{n}" for n in range(1, 60_000)] + ["0", "-1", "x", "9" * 30, f"{own}"]
+    told = (await http.post("/api/job/status", json={"jobIds": asked})).json()
+    assert told == dict.fromkeys(asked, "NotFound") | {f"{own}": "Waiting"}
+    assert told[f"{foreign}"] == "NotFound"
+    for odd in ({}, {"jobIds": f"{own}"}, {"jobIds": [own]}, {"jobIds": None}):
+        assert (await http.post("/api/job/status", json=odd)).json() == {}
