@@ -56,6 +56,8 @@ def said(violation: dict[str, Any]) -> str:
     return f"{violation['id']}: {violation['nodes'][0]['html'][:200]}"
 
 
+# Some thirty pages, each looked at three times.
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("role", list(Role))
 async def test_pages_are_accessible_in_both_themes_and_fit_a_telephone(
     url: str, world: World, resources: Resources, executor: Executor, page: Page, role: Role

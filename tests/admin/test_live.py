@@ -146,3 +146,26 @@ async def test_the_charts_of_home_outlive_a_live_update(
     await submit(resources, world.alpha)
     await expect(page.locator("#newest .state").first).to_have_text("waiting")
     await expect(page.locator("#figures canvas")).to_have_count(2)
+
+
+@pytest.mark.parts
+async def test_a_page_goes_on_where_it_was_when_the_server_comes_back(
+    settings: Settings, world: World, resources: Resources, page: Page
+) -> None:
+    await give_password(resources, "read@alpha")
+    assert page.context.browser is not None
+    # Of a server that is gone a browser complains, rightly.
+    watcher = await page.context.browser.new_page()
+    async with web_server(settings, "127.0.0.1", 0) as own_url:
+        await enter(watcher, own_url, "read@alpha")
+        await watcher.goto(f"{own_url}/admin/jobs")
+        await expect(watcher.locator('[data-connected="yes"]')).to_have_count(1)
+    await expect(watcher.locator('[data-connected="no"]')).to_have_count(1)
+    await submit(resources, world.alpha)
+    await watcher.locator("#search").fill("192")
+    await expect(watcher.locator("#notices")).to_contain_text("The server does not answer")
+    await watcher.locator("#search").fill("")
+    async with web_server(settings, "127.0.0.1", int(own_url.rpartition(":")[2])):
+        await expect(watcher.locator("#jobs .state")).to_have_text("waiting", timeout=15_000)
+        await expect(watcher.locator('[data-connected="yes"]')).to_have_count(1)
+        await expect(watcher.locator("#notices .alert")).to_have_count(0)

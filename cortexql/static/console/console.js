@@ -94,6 +94,14 @@
     refusal.tabIndex = -1;
     refusal.focus();
   }
+  // Refusals come in the server's words; that it is silent is said here, until it answers again.
+  document.addEventListener("htmx:sendError", () => {
+    const told = Object.assign(document.createElement("div"), { className: "alert alert-danger silent", textContent: "The server does not answer. Try again." });
+    document.getElementById("notices")?.replaceChildren(told);
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (event.detail.successful) document.querySelector("#notices .silent")?.remove();
+  });
   let kept = new Set();
   document.addEventListener("htmx:beforeSwap", () => {
     kept = new Set([...document.querySelectorAll('form[data-choice] input[name="id"]:checked')].map((box) => box.value));
