@@ -42,6 +42,7 @@ from cortexql.schema.inputs import (
 from cortexql.schema.jobs import Job, Observable
 from cortexql.schema.reports import Report
 from cortexql.schema.scalars import Duration
+from cortexql.schema.selection import selects
 from cortexql.services import jobs, observables, reports, submission
 from cortexql.services.submission import JobRequest, ObservableRequest
 
@@ -62,7 +63,10 @@ class JobQueries:
         request = page_request(first, after, last, before)
         async with info.context.open() as tx:
             page = await jobs.list_page(tx, to_job_filter(filter), request, to_job_order(order_by))
-        return to_connection(page, Job.of)  # type: ignore[no-any-return]
+            found = (
+                await reports.by_job(tx, [row.id for row in page.rows]) if selects(info, "report") else None
+            )
+        return to_connection(page, lambda row: Job.of(row, found))  # type: ignore[no-any-return]
 
     @strawberry.field(description="A job by its global id; null where there is none to see.")
     async def job(self, info: Info, id: arguments.JobId) -> Job | None:

@@ -1,5 +1,6 @@
 """Jobs, their events and their observables."""
 
+from collections.abc import Awaitable, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -126,10 +127,11 @@ class Job(Node):
     image_digest: str | None = strawberry.field(description="The image that ran, where one did.")
     error_message: str | None = strawberry.field(description="Why it failed.")
     row: strawberry.Private[Any]
+    reports: strawberry.Private[Mapping[int, models.Report] | None] = None
 
     @classmethod
-    def of(cls, row: models.Job) -> "Job":
-        """Convert a row."""
+    def of(cls, row: models.Job, reports: Mapping[int, models.Report] | None = None) -> "Job":
+        """Convert a row; `reports`, by job, where they have been read with it."""
         return cls(
             id=strawberry.ID(encode("Job", row.id)),
             type=row.type,
@@ -153,6 +155,7 @@ class Job(Node):
             image_digest=row.image_digest,
             error_message=row.error_message,
             row=row,
+            reports=reports,
         )
 
     @strawberry.field(description="The neuron that runs it, while it is enabled.")
@@ -183,8 +186,15 @@ class Job(Node):
         position = await self._position(info)
         return position[1] if position else None
 
-    @strawberry.field(description="What it found, where it succeeded.")
-    async def report(self, info: Info) -> Report | None:
+    @strawberry.field(description="What it found, where it succeeded.", graphql_type=Report | None)
+    def report(self, info: Info) -> Report | Awaitable[Report | None] | None:
+        # A page of jobs has read them: a hundred awaited values cost more than all else that is asked of it.
+        if self.reports is None:
+            return self._load_report(info)
+        row = self.reports.get(self.row.id)
+        return Report.of(row) if row else None
+
+    async def _load_report(self, info: Info) -> Report | None:
         row = await info.context.loaders.report_of_job.load(self.row.id)
         return Report.of(row) if row else None
 

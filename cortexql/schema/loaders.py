@@ -70,7 +70,7 @@ class Loaders:
         self.enabled_as = self._of(_enabled_as)
         self.newer = self._of(definitions.newer)
         self.quotas = self._of(_quotas)
-        self.report_of_job = self._of(_reports_of_jobs)
+        self.report_of_job = self._of(reports.by_job)
         self.output = self._of(reports.outputs)
         self.artifacts = self._of(_artifacts)
         self.sightings = self._of(sightings.of_observables)
@@ -178,10 +178,6 @@ async def _usages(tx: Transaction, quota_ids: Sequence[int]) -> dict[int, usage.
 
 async def _reports(tx: Transaction, ids: Sequence[int]) -> dict[int, models.Report]:
     return {report.id: report for report in await reports.list_by_id(tx, ids)}
-
-
-async def _reports_of_jobs(tx: Transaction, job_ids: Sequence[int]) -> dict[int, models.Report]:
-    return {report.job_id: report for report in await reports.list_of_jobs(tx, job_ids)}
 
 
 async def _artifacts(tx: Transaction, report_ids: Sequence[int]) -> dict[int, list[models.Artifact]]:

@@ -172,6 +172,11 @@ async def naming(tx: Transaction, observable: Observable, *, first: int) -> Sequ
     return (await tx.session.scalars(others.order_by(Report.id.desc()).limit(first))).all()
 
 
+async def by_job(tx: Transaction, job_ids: Sequence[int]) -> dict[int, Report]:
+    """Return the reports of some jobs, each under its job's id."""
+    return {report.job_id: report for report in await list_of_jobs(tx, job_ids)}
+
+
 async def artifacts(tx: Transaction, report_ids: Sequence[int]) -> dict[int, list[Artifact]]:
     """Return the artifacts of some reports, in the neurons' order."""
     query = select(Artifact).where(Artifact.report_id.in_(report_ids)).order_by(Artifact.id)

@@ -26,6 +26,7 @@ from tests.graphql.selections import SCHEMA, root, selection
 from tests.services.steps import TEST, addresses, enable, submit
 
 MANY = 20
+_REPORT = '{ job(id: "%s") { report { id level } } }'
 ASKED_BY_SUPERADMIN = {"organizations", "users"}
 
 
@@ -89,6 +90,39 @@ async def test_nodes_and_budgets_are_read_together(resources: Resources, full: W
             )
         counts.append(len(statements))
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "nodes { id report { id level } }",
+        "nodes { id found: report { id level } }",
+        "edges { node { id report { id level } } }",
+        "nodes { ...job } } } fragment job on Job { id ...more } fragment more on Job { report { id level",
+        "nodes { id ... on Job { report { id level } } }",
+        "nodes { id report @skip(if: false) { id level } }",
+    ],
+)
+async def test_reports_of_a_page_come_with_its_jobs_however_they_are_asked_for(
+    resources: Resources, full: World, asked: str
+) -> None:
+    caller = full.alpha.principals[Role.ORGADMIN]
+    with counted(resources) as statements:
+        found = (await execute(resources, caller, f"{{ jobs(first: 20) {{ {asked} }} }}"))["jobs"]
+    assert len([one for one in statements if "FROM report" in one]) == 1
+    jobs = found.get("nodes") or [edge["node"] for edge in found["edges"]]
+    one_by_one = {
+        job["id"]: (await execute(resources, caller, _REPORT % job["id"]))["job"]["report"] for job in jobs
+    }
+    assert None not in one_by_one.values()
+    assert {job["id"]: job.get("report", job.get("found")) for job in jobs} == one_by_one
+
+
+async def test_reports_that_are_not_asked_for_are_not_read(resources: Resources, full: World) -> None:
+    caller = full.alpha.principals[Role.ORGADMIN]
+    with counted(resources) as statements:
+        await execute(resources, caller, "{ jobs(first: 20) { nodes { id observable { id } } } }")
+    assert not [one for one in statements if "FROM report" in one]
 
 
 def _nested_fields() -> Iterator[tuple[str, str]]:

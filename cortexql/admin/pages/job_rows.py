@@ -43,7 +43,7 @@ class JobRow:
 async def read_rows(tx: Transaction, found: Sequence[Job]) -> list[JobRow]:
     """Join jobs with their observables, their reports and how far they have come, in a statement each."""
     seen = await by_id(tx, Observable, [job.observable_id for job in found])
-    made = {report.job_id: report for report in await reports.list_of_jobs(tx, [job.id for job in found])}
+    made = await reports.by_job(tx, [job.id for job in found])
     come = await log.progress(tx, [job.id for job in found if job.status is JobStatus.IN_PROGRESS])
     return [
         JobRow(job, seen.get(job.observable_id or 0), made.get(job.id), come.get(job.id)) for job in found
