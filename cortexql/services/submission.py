@@ -90,7 +90,7 @@ class JobRequest:
     """How to look at it. `neurons` None: every enabled analyzer that takes the data type.
 
     `as_cortex`: a client of Cortex asks. It expects a failed job where TLP or PAP are too high, and may send any
-    data type.
+    data type, and files of any.
     """
 
     observables: Sequence[ObservableRequest]
@@ -192,7 +192,7 @@ class _Batch:
         questions: list[_Question] = []
         for position, observable in enumerate(self.request.observables):
             path = ("observable",) if self.request.single else ("observables", str(position))
-            invalid = _invalid(observable, path)
+            invalid = _invalid(observable, path, as_cortex=request.as_cortex)
             asked = found if request.neurons is not None else selection.taking(found, observable.data_type)
             for name, neuron in asked:
                 submission = Submission(position, name, error=invalid)
@@ -435,16 +435,16 @@ def _too_many() -> TooLargeError:
     )
 
 
-def _invalid(observable: ObservableRequest, path: tuple[str, ...]) -> CortexError | None:
+def _invalid(observable: ObservableRequest, path: tuple[str, ...], *, as_cortex: bool) -> CortexError | None:
     try:
-        _check_observable(observable)
+        _check_observable(observable, as_cortex=as_cortex)
     except CortexError as error:
         error.field = (*path, *error.field)
         return error
     return None
 
 
-def _check_observable(observable: ObservableRequest) -> None:
+def _check_observable(observable: ObservableRequest, *, as_cortex: bool) -> None:
     text.check(observable.data_type, "dataType", longest=128)
     text.check(observable.message, "message", longest=MAX_MESSAGE_CHARACTERS, empty=True)
     for name, value, highest in (("tlp", observable.tlp, _MAX_TLP), ("pap", observable.pap, _MAX_PAP)):
@@ -458,7 +458,9 @@ def _check_observable(observable: ObservableRequest) -> None:
         raise InvalidInputError(
             f"give exactly one of data, file and attachment, not {len(given)}", field=("data",)
         )
-    if (observable.data_type == FILE) == (observable.data is not None):
+    is_value = observable.data is not None
+    # TheHive has types of its users' own that are files, too.
+    if (observable.data_type == FILE) == is_value and (is_value or not as_cortex):
         wanted = "a file or an attachment" if observable.data_type == FILE else "data"
         raise InvalidInputError(
             f"an observable of type {observable.data_type} has {wanted}", field=(given[0],)

@@ -15,6 +15,7 @@ from cortexql.models import OrganizationStatus, Report
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.rest.routes import routes
+from cortexql.runner.fake import FakeRunner
 from cortexql.services import deadline, organizations
 from cortexql.services.execution import Executor
 from cortexql.services.organizations import OrganizationChange
@@ -228,6 +229,28 @@ async def test_a_data_type_that_a_neuron_does_not_list_is_let_through(
         job = (await http.post(f"{path}/run", json=body)).json()
         await executor.run_jobs()
         assert (await http.get(f"/api/job/{job['id']}")).json()["status"] == "Success"
+
+
+async def test_a_file_may_be_of_any_type(
+    http: httpx.AsyncClient, world: World, executor: Executor, fake: FakeRunner
+) -> None:
+    """TheHive's users name types of their own, and say which of these are files."""
+    run = f"/api/analyzer/{world.alpha.neuron.worker_id}/run"
+    form, files = {"_json": '{"dataType": "memory-dump", "data": null}'}, {"data": ("ram.img", b"pages")}
+    job = (await http.post(run, data=form, files=files)).json()
+    assert (job["dataType"], job["attachment"]["name"], "data" in job) == ("memory-dump", "ram.img", False)
+    await executor.run_jobs()
+    given = fake.runs[0].spec.input
+    assert (given["dataType"], given["filename"], "data" in given) == ("memory-dump", "ram.img", False)
+    assert (await http.post(run, data=form, files=files)).json()["fromCache"] is True
+    for path in ("/observables.csv", "/observables.stix.json", "/observables.misp.json"):
+        answer = await http.get(path)
+        assert answer.status_code == 200
+        assert job["attachment"]["id"] in answer.text or answer.headers["X-Left-Out"] == "1", path
+    page = await http.get("/admin/jobs/" + job["id"])
+    assert (page.status_code, "ram.img" in page.text) == (200, True)
+    value = await http.post(run, json={"dataType": "file", "data": "a value"})
+    assert (value.status_code, value.json()["type"]) == (400, "BadRequest")
 
 
 @pytest.mark.parametrize("level", ["tlp", "pap"])
