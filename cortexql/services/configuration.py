@@ -4,6 +4,7 @@ From the strongest: the neuron's own value, the shared one of its baseConfig, th
 definition's constant, the item's default. A value that is not set (null) never overwrites one that is.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from cortexql.catalog.definition import ParsedItem, item_from
 from cortexql.errors import InvalidInputError, PapExceededError, TlpExceededError
 from cortexql.models import Definition, ItemType, NeuronType
+from cortexql.secrets import Cipher
 from cortexql.services import text
 
 # The name under which an organization shares proxies and authorities among all of its neurons.
@@ -132,6 +134,32 @@ def check(items: Iterable[ParsedItem], given: Mapping[str, Any]) -> Values:
     return Values(plain, secret)
 
 
+def merge(
+    items: Iterable[ParsedItem],
+    plain: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    given: Mapping[str, Any],
+    cleared: Iterable[str],
+    cipher: Cipher,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Merge given values into stored ones, by key; return plain and encrypted ones.
+
+    What is stored as a secret stays one until another value is given; a plain value of what is secret now becomes one.
+    """
+    known = {item.name: item for item in items}
+    values = check(known.values(), given)
+    cleared = set(cleared)
+    if unknown := cleared - known.keys():
+        raise InvalidInputError(f"there is no configuration item {min(unknown)}", field=("clearSecrets",))
+    unset = {name for name, value in given.items() if value is None and not known[name].secret}
+    gone = unset | {name for name in cleared if known[name].secret or name in secrets}
+    merged = {name: value for name, value in {**plain, **values.plain}.items() if name not in gone}
+    kept = {name: v for name, v in secrets.items() if name not in gone | values.plain.keys()}
+    hidden = {name: v for name, v in merged.items() if name in known and known[name].secret}
+    kept |= _encrypt({**hidden, **values.secret}, cipher)
+    return {name: value for name, value in merged.items() if name not in kept}, kept
+
+
 def check_required(items: Iterable[ParsedItem], present: Iterable[str]) -> None:
     """Raise InvalidInputError where a required item has neither value nor default; a multi one may be empty."""
     names = set(present)
@@ -221,6 +249,10 @@ def _password(url: str) -> str | None:
         return urlsplit(url.strip()).password
     except ValueError:
         return None
+
+
+def _encrypt(values: Mapping[str, Any], cipher: Cipher) -> dict[str, str]:
+    return {name: cipher.encrypt(json.dumps(value)) for name, value in values.items()}
 
 
 def _default(item: ParsedItem) -> Any:

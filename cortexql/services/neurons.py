@@ -157,7 +157,7 @@ async def enable(tx: Transaction, new: NewNeuron, cipher: Cipher) -> Neuron:
     )
     neuron.definition, neuron.organization = definition, organization
     items = (await _whole(tx, neuron)).items
-    neuron.configuration, neuron.secrets = merge(items, {}, {}, new.configuration, (), cipher)
+    neuron.configuration, neuron.secrets = configuration.merge(items, {}, {}, new.configuration, (), cipher)
     own = neuron.configuration
     neuron.job_timeout = _positive(new.job_timeout) or _minutes(own, "jobTimeout") or None
     neuron.freshness = new.freshness if new.freshness is not None else _minutes(own, "jobCache")
@@ -179,7 +179,7 @@ async def update(tx: Transaction, neuron_id: int, change: NeuronChange, cipher: 
     if change.definition_id is not None:
         await _upgrade(tx, neuron, change.definition_id)
     items = (await _whole(tx, neuron)).items
-    neuron.configuration, neuron.secrets = merge(
+    neuron.configuration, neuron.secrets = configuration.merge(
         items, neuron.configuration, neuron.secrets, change.configuration, change.clear_secrets, cipher
     )
     if change.name is not None and change.name != neuron.name:
@@ -338,31 +338,6 @@ def worker_id(organization: str, name: str, kind: NeuronType) -> str:
     return hashlib.md5(f"{organization}_{name}_{kind.value}".encode(), usedforsecurity=False).hexdigest()
 
 
-def merge(
-    items: Iterable[ParsedItem],
-    plain: Mapping[str, Any],
-    secrets: Mapping[str, str],
-    given: Mapping[str, Any],
-    cleared: Iterable[str],
-    cipher: Cipher,
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Merge given values into stored ones, by key; return plain and encrypted ones.
-
-    What is stored as a secret stays one until another value is given; a plain value of what is secret now becomes one.
-    """
-    known = {item.name: item for item in items}
-    values = configuration.check(known.values(), given)
-    unset = {name for name, value in given.items() if value is None and not known[name].secret}
-    cleared = set(cleared)
-    if unknown := cleared - known.keys():
-        raise InvalidInputError(f"there is no configuration item {min(unknown)}", field=("clearSecrets",))
-    merged = {name: value for name, value in {**plain, **values.plain}.items() if name not in unset}
-    kept = {name: v for name, v in secrets.items() if name not in cleared | unset | values.plain.keys()}
-    hidden = {name: v for name, v in merged.items() if name in known and known[name].secret}
-    kept |= _encrypt({**hidden, **values.secret}, cipher)
-    return {name: value for name, value in merged.items() if name not in kept}, kept
-
-
 def select_neurons() -> Select[tuple[Neuron]]:
     """Return the query of neurons, each with its definition and its organization."""
     joined = select(Neuron).join(Neuron.definition).join(Neuron.organization)
@@ -429,10 +404,6 @@ async def _whole(tx: Transaction, neuron: Neuron) -> Configured:
     with tx.session.no_autoflush:
         (whole,) = await configured(tx, [neuron])
     return whole
-
-
-def _encrypt(values: Mapping[str, Any], cipher: Cipher) -> dict[str, str]:
-    return {name: cipher.encrypt(json.dumps(value)) for name, value in values.items()}
 
 
 def _data_types(given: Sequence[str] | None) -> list[str] | None:

@@ -89,7 +89,7 @@ async def update(
     row = await _get_or_new(tx, owner.id, base_config)
     found = _as_set(await items(tx, base_config), row)
     stored = (row.configuration, row.secrets)
-    row.configuration, row.secrets = neurons.merge(found, *stored, values, cleared, cipher)
+    row.configuration, row.secrets = configuration.merge(found, *stored, values, cleared, cipher)
     tx.session.add(row)
     await tx.flush()
     return Shareable(base_config, found, (), row)
@@ -119,13 +119,15 @@ async def set_secrecy(
     changed = {**row.secrecy, **secrecy}
     row.secrecy = {name: is_secret for name, is_secret in changed.items() if is_secret is not None}
     found = _as_set(declared, row)
-    row.configuration, row.secrets = neurons.merge(found, row.configuration, row.secrets, {}, (), cipher)
+    row.configuration, row.secrets = configuration.merge(
+        found, row.configuration, row.secrets, {}, (), cipher
+    )
     tx.session.add(row)
     await tx.flush()
     for whole in await neurons.configured(tx, await _sharing(tx, owner.id, base_config)):
         neuron = whole.neuron
         stored = (neuron.configuration, neuron.secrets)
-        neuron.configuration, neuron.secrets = neurons.merge(whole.items, *stored, {}, (), cipher)
+        neuron.configuration, neuron.secrets = configuration.merge(whole.items, *stored, {}, (), cipher)
     return Shareable(base_config, found, (), row)
 
 

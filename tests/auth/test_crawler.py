@@ -142,6 +142,8 @@ class Foreign:
             encode(kind, row) for table, kinds in KINDS.items() for kind in kinds for row in rows[table]
         ]
         self.names = names
+        # Where a list of the other's stands, by root field.
+        self.cursors: dict[str, str] = {}
 
     def values(self, kind: Any) -> Iterator[Any]:
         """Go through what an argument of a type can be given."""
@@ -186,7 +188,8 @@ def operations(foreign: Foreign, *wanted: str) -> Iterator[tuple[str, str, dict[
         if operation != "mutation":
             yield operation, name, needed(arguments)
             for argument, kind in arguments.items():
-                for value in foreign.values(kind.type):
+                own = [foreign.cursors[name]] if argument == "after" and name in foreign.cursors else []
+                for value in [*own, *foreign.values(kind.type)]:
                     yield operation, name, needed(arguments) | {argument: value}
         else:
             fields = get_named_type(arguments["input"].type).fields
@@ -288,11 +291,13 @@ async def foreign(resources: Resources, world: World) -> Foreign:
         await connection.execute(text("SET LOCAL session_replication_role = replica"))
         for table in TENANT_TABLES:
             name, marker = inspect(table).local_table.name, SECRET if table in CONFIDENTIAL else MARKER
+            # A row without an id of its own is somebody's.
+            id_ = inspect(table).primary_key[0].name
             texts = [c.name for c in inspect(table).local_table.columns if is_free(c)]
             if texts:
-                changed = ", ".join(f"{column} = '{marker}-' || id" for column in texts)
+                changed = ", ".join(f"{column} = '{marker}-' || {id_}" for column in texts)
                 await connection.execute(text(f"UPDATE {name} SET {changed} WHERE organization_id = {beta}"))
-            ids = text(f"SELECT id FROM {name} WHERE organization_id = {beta} ORDER BY id DESC LIMIT 1")
+            ids = text(f"SELECT {id_} FROM {name} WHERE organization_id = {beta} ORDER BY {id_} DESC LIMIT 1")
             rows[name] = list((await connection.execute(ids)).scalars())
         changed = f"UPDATE organization SET description = '{MARKER}' WHERE id = {beta}"
         await connection.execute(text(changed))
@@ -301,6 +306,17 @@ async def foreign(resources: Resources, world: World) -> Foreign:
     names = ["beta", "orgadmin@beta", world.beta.neuron.worker_id, f"{MARKER}-{world.beta.neuron.id}"]
     names += [f"{SECRET}-{rows['job'][0]}", digest]
     return Foreign(rows, names)
+
+
+async def cursors_of(http: httpx.AsyncClient, headers: Headers) -> dict[str, str]:
+    """Return where each list ends for its own admin."""
+    found = {}
+    for _, name in root_fields("query"):
+        if get_named_type(root("query").fields[name].type).name.endswith("Connection"):
+            query = {"query": f"{{ {name} {{ pageInfo {{ endCursor }} }} }}"}
+            answer = (await http.post("/graphql", json=query, headers=headers)).json()
+            found[name] = answer["data"][name]["pageInfo"]["endCursor"]
+    return {name: cursor for name, cursor in found.items() if cursor}
 
 
 def is_free(column: Any) -> bool:
@@ -314,6 +330,15 @@ async def test_another_organization_is_as_if_it_were_not_there(
 ) -> None:
     headers = world.alpha.headers(Role.ORGADMIN)
     async with watched(url) as http:
+        foreign.cursors = await cursors_of(http, world.beta.headers(Role.ORGADMIN))
+        assert {
+            "jobs",
+            "reports",
+            "observables",
+            "users",
+            "analyzers",
+            "auditEntries",
+        } <= foreign.cursors.keys()
         before = await whole(resources)
         there = await crawl_graphql(http, foreign, headers) | await crawl_routes(http, foreign, headers)
         assert await whole(resources) == before

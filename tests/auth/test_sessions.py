@@ -265,9 +265,9 @@ async def test_a_websocket_is_closed_soon_after_its_caller_may_not_come_in(
     url: str, resources: Resources, world: World
 ) -> None:
     """A session that is revoked, a key that is revoked or over, a user and an organization that are locked."""
-    soon = datetime.now(UTC) + timedelta(seconds=1)
+    later = datetime.now(UTC) + timedelta(hours=1)
     async with resources.transactions(SHELL) as tx:
-        ending = (await api_keys.create(tx, "analyze@beta", api_keys.NewKey("short", None, soon))).key
+        ending = (await api_keys.create(tx, "analyze@beta", api_keys.NewKey("short", None, later))).key
     async with browser(url) as client, AsyncExitStack() as stack:
         open_by = {
             "session": {"Cookie": f"{COOKIE}={client.cookies[COOKIE]}"} | SAME,
@@ -288,6 +288,8 @@ async def test_a_websocket_is_closed_soon_after_its_caller_may_not_come_in(
             await api_keys.revoke(tx, "read@beta")
             for login in ("analyze@alpha", "orgadmin@alpha"):
                 await users.update(tx, login, users.UserChange(status=UserStatus.LOCKED))
+            over = text("UPDATE api_key SET expires_at = now() + interval '1 s' WHERE name = 'short'")
+            await tx.session.execute(over)
         stays = sockets.pop("stays")
         for name, socket in sockets.items():
             with pytest.raises(ConnectionClosed) as closed:
