@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.async_api import Page
 
-# Ignored by git; CI keeps it.
+# Ignored by git: what a run leaves to be looked at.
 FOLDER = Path(__file__).resolve().parents[2] / "screenshots"
 
 
