@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
@@ -9,10 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cortexql import duration
 from cortexql.auth.providers import look_up
 from cortexql.catalog.definition import ParsedItem, coerce
 from cortexql.cli.running import CommandError, DataDir, with_resources
-from cortexql.models import OrganizationStatus, UserStatus
+from cortexql.models import Organization, OrganizationStatus, UserStatus
 from cortexql.principal import Role, system
 from cortexql.resources import Resources
 from cortexql.secrets import SecretLostError
@@ -83,6 +85,38 @@ def lock_organization(
     change = organizations.OrganizationChange(status=status)
     _in_transaction(lambda tx, _: organizations.update(tx, name, change), data_dir)
     print(f"organization {name} is {status.value}")
+
+
+@organization_app.command("retention")
+def set_retention(
+    name: Name,
+    jobs: Annotated[
+        str | None, typer.Option(help="Drop jobs that ended so long ago, e.g. 90d; 0: never.")
+    ] = None,
+    reports: Annotated[str | None, typer.Option(help="Drop reports that are so old; 0: never.")] = None,
+    files: Annotated[str | None, typer.Option(help="Drop files unused for so long; 0: never.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Show how long an organization keeps its jobs, reports and files, or change what is given."""
+    change = organizations.OrganizationChange(
+        job_retention=_to_duration(jobs),
+        report_retention=_to_duration(reports),
+        file_retention=_to_duration(files),
+    )
+
+    async def work(tx: Transaction, _: Resources) -> Organization:
+        return await organizations.update(tx, name, change)
+
+    kept = _in_transaction(work, data_dir)
+    ages = (kept.job_retention, kept.report_retention, kept.file_retention)
+    _print(("jobs", "reports", "files"), [tuple(str(age) if age else "for ever" for age in ages)])
+
+
+def _to_duration(text: str | None) -> timedelta | None:
+    try:
+        return None if text is None else duration.parse(text)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
 
 
 @user_app.command("create")

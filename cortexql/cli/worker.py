@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -22,6 +23,7 @@ def run_worker(concurrency: Concurrency = 4) -> None:
     pass_over_loaded()
     run(worker.run(found_servers(read_settings()), concurrency))
     # A thread may still wait for an engine: an exit in order would wait for it, as long as a pull takes.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(0)

@@ -45,9 +45,9 @@ class Book:
     def _earliest_sliding(self, at: datetime, span: timedelta) -> datetime:
         while True:
             before = at
-            at = _first_gap(self.charges, self.quota.max_jobs, at, span)
+            at = first_gap(self.charges, self.quota.max_jobs, at, span)
             if self.pooled:
-                at = _first_gap(self.pooled_charges, self.pool, at, span)
+                at = first_gap(self.pooled_charges, self.pool, at, span)
             if at == before:
                 return at
 
@@ -89,7 +89,7 @@ def window_end(start: datetime, unit: RateUnit) -> datetime:
     return start + (timedelta(hours=1) if unit is RateUnit.HOUR else timedelta(days=1))
 
 
-def _first_gap(moments: Sequence[datetime], limit: int, at: datetime, span: timedelta) -> datetime:
+def first_gap(moments: Sequence[datetime], limit: int, at: datetime, span: timedelta) -> datetime:
     """Return the first time from `at` on at which one more leaves no span with more than `limit`.
 
     Moments lie behind `at`, too: jobs that wait for another budget's window.

@@ -20,7 +20,7 @@ from cortexql.models import Job, JobStage, JobStatus, NeuronType, RunnerKind
 from cortexql.principal import system
 from cortexql.runner.base import LAST_LINES, EngineGoneError, Outcome, Runner, RunnerError, RunSpec
 from cortexql.runner.report import Failure, ParsedReport, Scrubber, clean, judge
-from cortexql.services import images, ledger, reports, scheduling, workers
+from cortexql.services import images, ledger, pacing, reports, scheduling, workers
 from cortexql.services.attempts import (
     UNKNOWN_OUTCOME,
     End,
@@ -57,6 +57,14 @@ class _Work:
     runner: RunnerKind | None = None
     image_digest: str | None = None
     started: bool = False
+
+
+class _TooEarlyError(Exception):
+    """A budget has no room for a claimed job yet: the claim is rolled back."""
+
+    def __init__(self, opening: pacing.Opening) -> None:
+        super().__init__()
+        self.opening = opening
 
 
 class Executor:
@@ -190,11 +198,16 @@ class Executor:
                     job = await scheduling.claim(tx, self._lease, self._context.runners)
                     if job is None:
                         return None
+                    if opening := await pacing.find_opening(tx, job):
+                        raise _TooEarlyError(opening)
                     try:
                         work = _Work(job, await prepare(tx, job, self._context))
                     except UnrunnableError as error:
                         await end_failed(tx, job, self._lease.owner, End(str(error), started=False))
                         continue
+            except _TooEarlyError as early:
+                await self._put_off(job, early.opening)
+                continue
             except Exception as error:
                 if job is None or is_outage(error):
                     raise
@@ -203,6 +216,11 @@ class Executor:
                 continue
             self._under_way[job.id, job.attempts] = work
             return work
+
+    async def _put_off(self, job: Job, opening: pacing.Opening) -> None:
+        async with self._context.transactions(self._principal) as tx:
+            await pacing.put_off(tx, job, opening.at)
+        asyncio.get_running_loop().call_later(opening.wait.total_seconds(), self.wake)
 
     async def _end_unprepared(self, job: Job, error: Exception) -> None:
         """End a job over which its claim broke: it waits again, and would stand in the way of all behind it."""
@@ -286,7 +304,7 @@ class Executor:
         def tell(message: str, percent: float | None) -> None:
             notes.add(JobStage.PULLING_IMAGE, message, percent)
 
-        readying = asyncio.ensure_future(images.make_ready(context, image, tell))
+        readying = asyncio.create_task(_make_ready(context, image, tell))
         losing = asyncio.create_task(work.lost.wait())
         try:
             async with notes.written_often():
@@ -423,6 +441,18 @@ class _Notes:
                 await ledger.note(tx, self._work.job, pending, self._actor)
         except Exception as error:  # noqa: BLE001 a line that is not written must not end the run
             log.warning("job.note_failed", job_id=self._work.job.id, error=type(error).__name__)
+
+
+async def _make_ready(context: images.ImageContext, image: images.Wanted, tell: images.Tell) -> str:
+    """Have the image on the engine; an outage of the database is waited out, since nothing has begun."""
+    while True:
+        try:
+            return await images.make_ready(context, image, tell)
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            log.warning("job.image_delayed", error=type(error).__name__)
+            await asyncio.sleep(_RETRY_SECONDS)
 
 
 async def _start(runner: Runner[Any], run: Any, work: _Work) -> None:

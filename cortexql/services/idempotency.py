@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from cortexql.errors import ConflictError
-from cortexql.models import Job, Observable
+from cortexql.models import Job, JobStatus, Observable
 from cortexql.transaction import Transaction
 
 _REMEMBERED = timedelta(days=1)
@@ -41,9 +41,14 @@ async def find(
     )
     found = (await tx.session.execute(query)).all()
     return {
-        job.idempotency_key: job if _question(job, digest) == asked[job.idempotency_key] else _conflict()
+        job.idempotency_key: job if _answers(job, digest, asked[job.idempotency_key]) else _conflict()
         for job, digest in found
     }
+
+
+def _answers(job: Job, digest: str | None, question: Question) -> bool:
+    # What a deleted job was about is gone, but not that it ran: it is not run again.
+    return job.status is JobStatus.DELETED or _question(job, digest) == question
 
 
 def _question(job: Job, digest: str | None) -> Question:

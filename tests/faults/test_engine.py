@@ -11,7 +11,7 @@ from cortexql.models import RateUnit
 from cortexql.principal import Role
 from cortexql.services import jobs, quotas
 from tests.faults.proxy import Proxy
-from tests.faults.scene import Program, Scene, eventually
+from tests.faults.scene import Program, Scene, eventually, kill_server
 from tests.parts.docker_engine import DockerEngine
 from tests.parts.docker_images import ECHO
 
@@ -168,6 +168,28 @@ async def test_a_job_is_cancelled_before_its_neuron_runs(
             await scene.until_some("SELECT 1 FROM job WHERE charges = '[]'")
             assert await _used(scene) == 0
         proxy.resume()
+        assert await scene.ended(await scene.contain()) == [("success", None)]
+        await scene.check()
+        await eventually(lambda: _none_left(docker_engine))
+        assert await worker.stop() == 0
+
+
+@pytest.mark.parametrize("server", ["web", "valkey-server", "postgres"])
+@pytest.mark.parametrize("at", [_PULLING, _STARTING], ids=["pulling", "starting"])
+async def test_a_server_is_killed_before_a_neuron_runs(
+    scene: Scene, docker_engine: DockerEngine, at: bytes, server: str
+) -> None:
+    web, _ = await scene.web()
+    async with _standing_still(scene, docker_engine, at) as (proxy, worker, ids):
+        if server == "web":
+            web.kill()
+        else:
+            kill_server(scene, server)
+        proxy.resume()
+        ((status, message),) = await scene.ended(ids)
+        # Where the database was away for longer than a lease, another attempt has pulled the image that is there.
+        assert status == "success" or (at is _PULLING and "could not be pulled" in (message or ""))
+        assert await _used(scene) == (1 if status == "success" else 0)
         assert await scene.ended(await scene.contain()) == [("success", None)]
         await scene.check()
         await eventually(lambda: _none_left(docker_engine))

@@ -1,9 +1,9 @@
 """Web servers die, workers are stopped under load, clocks are wrong, disks are full."""
 
 import asyncio
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import signal
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from gql.transport.websockets import WebsocketsTransport
 
 from cortexql.principal import Role
 from cortexql.schema.ids import number_of
-from tests.faults.scene import Scene
+from tests.faults.disks import tiny_disk
+from tests.faults.scene import LEASE_SECONDS, Scene
 from tests.parts import debian
 from tests.parts.fixtures import skipped_when_missing
 
@@ -73,6 +74,22 @@ async def _submit_often(scene: Scene, url: str, headers: dict[str, str]) -> list
     return answered
 
 
+async def test_a_dead_worker_is_noticed_within_two_leases(scene: Scene) -> None:
+    other = await scene.worker()
+    os.kill(other.pid, signal.SIGSTOP)
+    victim = await scene.worker()
+    ids = await scene.analyze(2, sleep=2)
+    await scene.runs(2)
+    os.kill(other.pid, signal.SIGCONT)
+    (row,) = await scene.fetch("SELECT clock_timestamp() AS now")
+    victim.kill()
+    assert await scene.ended(ids) == [("success", None)] * 2
+    events = await scene.fetch("SELECT at FROM job_event WHERE reason LIKE '%did not renew its lease'")
+    assert len(events) == 2
+    assert max(event["at"] for event in events) - row["now"] < timedelta(seconds=2 * LEASE_SECONDS)
+    await scene.check()
+
+
 async def test_workers_are_stopped_one_after_another_under_load(scene: Scene) -> None:
     workers = [await scene.worker(), await scene.worker()]
     ids = await scene.analyze(24, sleep=0.4) + await scene.analyze(2, sleep=3)
@@ -107,7 +124,7 @@ async def test_workers_clocks_are_wrong(scene: Scene) -> None:
 
 
 async def test_the_disk_of_the_job_folders_is_full(scene: Scene) -> None:
-    with _tiny_disk(scene.folder / "jobs"):
+    with tiny_disk(scene.folder / "jobs", "400k"):
         await scene.worker()
         large = await scene.analyze(1, padding=600_000)
         ((status, message),) = await scene.ended(large)
@@ -116,13 +133,3 @@ async def test_the_disk_of_the_job_folders_is_full(scene: Scene) -> None:
         assert await scene.ended(await scene.analyze(3)) == [("success", None)] * 3
         await scene.check()
         await scene.end()
-
-
-@contextmanager
-def _tiny_disk(folder: Path) -> Iterator[None]:
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k,mode=0755", "tmpfs", folder], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)

@@ -4,8 +4,10 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 
+from cortexql.principal import Role
 from tests.faults.scene import Program, Scene, kill_server
 
 STATES = ("queued", "starting", "running", "writing")
@@ -51,6 +53,22 @@ async def test_worker_is_killed(scene: Scene, state: str) -> None:
             worker.kill()
     await scene.worker()
     await _check(scene, analyzed, responded)
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_web_is_killed(scene: Scene, state: str) -> None:
+    web, _ = await scene.web()
+    async with _jobs_in(state, scene) as (analyzed, responded):
+        web.kill()
+        await web.process.wait()
+    if scene.programs == [web]:
+        await scene.worker()
+    await _check(scene, analyzed, responded)
+    _, url = await scene.web()
+    headers = scene.world.alpha.headers(Role.READ)
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as client:
+        answer = await client.post("/graphql", json={"query": "{ jobs { totalCount } }"})
+    assert answer.json()["data"]["jobs"]["totalCount"] == len(analyzed) + len(responded)
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, select, update
+from sqlalchemy import delete, event, func, select, update
 
 from cortexql.attachments import Content
 from cortexql.errors import CortexError, ErrorCode
@@ -204,6 +204,22 @@ async def test_a_repeated_request_is_answered_with_its_first_job(
     assert theirs.outcome is Outcome.CREATED
     assert theirs.job is not None
     assert theirs.job.id not in (first.job.id, other.job.id)
+
+
+async def test_a_key_lives_as_long_as_its_job(resources: Resources, world: World) -> None:
+    request = JobRequest([IP], ["Echo_1_0"], parameters={"a": 1}, idempotency_key="k", max_age=timedelta(0))
+    first = await _submit(resources, world, request)
+    assert first.job
+    async with resources.transactions(world.alpha.principals[Role.ANALYZE]) as tx:
+        await jobs.delete_job(tx, first.job.id)
+    again = await _submit(resources, world, request)
+    assert again.job
+    assert (again.job.id, again.job.status) == (first.job.id, JobStatus.DELETED)
+    async with resources.transactions(TEST) as tx:
+        await tx.session.execute(delete(Job).where(Job.id == first.job.id))
+    anew = await _submit(resources, world, request)
+    assert anew.job
+    assert anew.job.id != first.job.id
 
 
 async def test_a_new_version_of_the_definition_never_answers_old(
