@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pylibmagic  # noqa: F401 the libmagic that cortex4py needs, which no machine has by itself
@@ -125,12 +126,15 @@ def fake() -> FakeRunner:
 
 
 @pytest.fixture
-def executor(resources: Resources, fake: FakeRunner) -> Executor:
+async def executor(resources: Resources, fake: FakeRunner) -> AsyncIterator[Executor]:
     """Return an executor whose runs are fake: `await executor.run_jobs()` runs all that is due."""
     context = ExecutionContext(
         resources.transactions, {RunnerKind.PROCESS: fake}, resources.cipher, resources.settings
     )
-    return Executor(context, "test-worker", slots=4)
+    made = Executor(context, "test-worker", slots=4)
+    yield made
+    # It would wake for what it has put off, in another test.
+    await made.stop(timedelta(0))
 
 
 @pytest.fixture(scope="session")

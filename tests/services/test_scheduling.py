@@ -3,9 +3,18 @@
 import asyncio
 from datetime import timedelta
 
-from sqlalchemy import func, insert, inspect, select, true, update
+from sqlalchemy import func, insert, inspect, literal, select, true, update
 
-from cortexql.models import Job, JobStatus, OrganizationStatus, Priority, QuotaPacing, RateUnit, RunnerKind
+from cortexql.models import (
+    Job,
+    JobStatus,
+    Neuron,
+    OrganizationStatus,
+    Priority,
+    QuotaPacing,
+    RateUnit,
+    RunnerKind,
+)
 from cortexql.principal import Principal, Role
 from cortexql.resources import Resources
 from cortexql.runner.fake import FakeRunner
@@ -83,6 +92,45 @@ async def test_three_organizations_take_turns(resources: Resources, world: World
     ids = {id_: n for n, who in enumerate(people) for id_ in await _submit(resources, who, 4)}
     owners = [ids[job_id or 0] for job_id in await _claim(resources, 12)]
     assert owners == [0, 1, 2] * 4
+
+
+async def test_a_hundred_organizations_take_turns_beside_a_bulk(resources: Resources, world: World) -> None:
+    """Whoever comes into a long bulk of one runs before two more of it have; the others' bulks share evenly."""
+    await _submit(resources, world.alpha.principals[Role.ANALYZE], 300)
+    await _claim(resources, 5)
+    owners: dict[int, int] = {}
+    for number in range(100):
+        organization, neuron = await _add_bare_organization(resources, world, f"org{number}")
+        owners |= dict.fromkeys(await _copy_to(resources, organization, neuron, 3), number)
+    claimed = [owners.get(job_id or 0) for job_id in await _claim(resources, 305)]
+    for turn in range(3):
+        # A turn is one of each hundred, and of the bulk one.
+        of_turn = claimed[turn * 101 : (turn + 1) * 101]
+        assert sorted(owner for owner in of_turn if owner is not None) == list(range(100))
+
+
+async def _add_bare_organization(resources: Resources, world: World, name: str) -> tuple[int, int]:
+    """Create an organization with Echo, by copies of rows; return their ids."""
+    async with resources.transactions(TEST) as tx:
+        organization = await organizations.create(tx, name, name)
+        copied = [c for c in inspect(Neuron).columns if c.name not in ("id", "organization_id")]
+        names = ["organization_id", *(c.name for c in copied)]
+        source = select(literal(organization.id), *copied).where(Neuron.id == world.alpha.neuron.id)
+        statement = insert(Neuron).from_select(names, source).returning(Neuron.id)
+        neuron_id = (await tx.session.scalars(statement)).one()
+    return organization.id, neuron_id
+
+
+async def _copy_to(resources: Resources, organization_id: int, neuron_id: int, count: int) -> list[int]:
+    """Insert waiting jobs of an organization like the last one there is."""
+    changed = {"organization_id": organization_id, "neuron_id": neuron_id}
+    copied = [c for c in inspect(Job).columns if c.name not in ("id", "tag", *changed)]
+    more = func.generate_series(1, count).table_valued("n")
+    last = select(func.max(Job.id)).where(Job.status == JobStatus.WAITING).scalar_subquery()
+    async with resources.transactions(TEST) as tx:
+        source = select(*map(literal, changed.values()), *copied).join(more, true()).where(Job.id == last)
+        statement = insert(Job).from_select([*changed, *(c.name for c in copied)], source).returning(Job.id)
+        return list((await tx.session.scalars(statement)).all())
 
 
 async def test_concurrent_claims_give_each_job_once(resources: Resources, world: World) -> None:
