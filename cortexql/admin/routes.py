@@ -135,6 +135,7 @@ routes = [
     _get("/shared", shared.list_all),
     _get("/shared/form", shared.show),
     _post("/shared/form", shared.update),
+    _post("/shared/secrecy", shared.update_secrecy),
     _get("/organizations", organizations.list_organizations),
     _post("/organizations", organizations.create),
     _get("/organizations/{name}", organizations.show),

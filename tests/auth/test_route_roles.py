@@ -177,6 +177,7 @@ EXPECTED: dict[str, frozenset[Role]] = {
     "GET /admin/shared": ADMINS,
     "GET /admin/shared/form": ADMINS,
     "POST /admin/shared/form": ADMINS,
+    "POST /admin/shared/secrecy": ADMINS,
     "GET /admin/catalog/{definition_id}/enable": ADMINS,
     "POST /admin/catalog/{definition_id}/enable": ADMINS,
     "GET /admin/neurons": EVERYBODY,

@@ -265,6 +265,26 @@ async def test_a_change_at_the_same_moment_leaves_nothing_in_clear(
     assert (await stored(resources, world.alpha.neuron.id)).secrets(resources.cipher) == {"greeting": VALUE}
 
 
+async def test_the_page_of_what_is_shared_says_what_is_secret_too(
+    url: str, resources: Resources, world: World
+) -> None:
+    async with resources.transactions(world.alpha.principals[Role.ORGADMIN]) as tx:
+        await shared_configs.update(tx, GLOBAL, {"cacerts": VALUE, "proxy_http": PROXY}, resources.cipher)
+    address = f"/admin/shared/form?name={GLOBAL}"
+    async with signed_in(url, resources, "orgadmin@alpha") as browser:
+        page = (await browser.get(address)).text
+        assert (VALUE in page, "canary-proxy" in page, MASK in page) == (True, False, True)
+        done = await browser.post(address.replace("form", "secrecy"), data={"secret:cacerts": "1"})
+        assert done.status_code == 303
+        assert VALUE not in (await browser.get(address)).text
+        # What comes back as a mask is kept.
+        kept = {"item:proxy_http": MASK, "item:proxy_https": "http://plain.example:1"}
+        assert (await browser.post(address, data=kept)).status_code == 303
+    found = await stored(resources, world.alpha.neuron.id)
+    assert found.secrets(resources.cipher) == {"cacerts": VALUE, "proxy_http": PROXY}
+    assert found.shown()["proxy_https"] == "http://plain.example:1"
+
+
 async def test_every_interface_masks_it_and_admins_set_it(
     url: str, resources: Resources, world: World
 ) -> None:

@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from cortexql.admin import configuring
+from cortexql.admin import configuring, secrecy
 from cortexql.admin.visit import Visit
 from cortexql.errors import CortexError
 from cortexql.models import NeuronType
@@ -40,6 +40,16 @@ async def update(visit: Visit) -> Response:
     return visit.to("/shared", done="saved")
 
 
+async def update_secrecy(visit: Visit) -> Response:
+    """Store which boxes of what is kept secret were ticked."""
+    async with visit.open() as tx:
+        shareable = await shared_configs.get(tx, _name(visit))
+        boxes = secrecy.choices(await shared_configs.items(tx, shareable.name), shareable.items)
+        chosen = secrecy.read(boxes, visit.form)
+        await shared_configs.set_secrecy(tx, shareable.name, chosen, visit.resources.cipher)
+    return visit.to("/shared", done="saved")
+
+
 def _name(visit: Visit) -> str:
     return visit.asked("name") or ""
 
@@ -47,12 +57,14 @@ def _name(visit: Visit) -> str:
 async def _form(visit: Visit, error: CortexError | None = None) -> Response:
     async with visit.open() as tx:
         shareable = await shared_configs.get(tx, _name(visit))
+        declared = await shared_configs.items(tx, shareable.name)
     values = shareable.stored.configuration if shareable.stored else {}
     secrets = set(shareable.stored.secrets) if shareable.stored else set()
     return visit.page(
         "shared/form.html",
         status=error.status if error else 200,
         shareable=shareable,
+        secrecy=secrecy.choices(declared, shareable.items),
         fields=configuring.fields(shareable.items, values, secrets, visit.form, error),
         error=error.message if error else "",
     )
