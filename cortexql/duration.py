@@ -8,8 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SHORT = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])")
 _ISO = TypeAdapter(timedelta)
-# A neuron that runs longer than a year is a mistake, and a bound keeps the arithmetic of dates safe.
-LONGEST = timedelta(days=366)
+# What is kept for ten years has its law; longer is a mistake, and a bound keeps the arithmetic of dates safe.
+LONGEST = timedelta(days=3660)
 
 
 def parse(text: str | float | timedelta) -> timedelta:
@@ -20,7 +20,7 @@ def parse(text: str | float | timedelta) -> timedelta:
     """
     value = text if isinstance(text, timedelta) else _read(text)
     if not timedelta(0) <= value <= LONGEST:
-        raise ValueError(f"a duration between 0 and 366 days was expected, not {text!r}")
+        raise ValueError(f"a duration between 0 and 3660 days was expected, not {text!r}")
     return value
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import ARRAY, ColumnElement, Select, String, and_, any_, delete, func, literal, or_, select
 from sqlalchemy.orm import contains_eager
 
-from cortexql import duration
 from cortexql.catalog.definition import ParsedItem
 from cortexql.errors import ConflictError, InvalidInputError, NotFoundError
 from cortexql.models import Definition, Neuron, NeuronType, Organization, SharedConfig
@@ -21,6 +20,8 @@ from cortexql.services.configuration import GLOBAL
 from cortexql.settings import Settings
 from cortexql.transaction import Transaction
 
+# A neuron that runs longer than a year is a mistake.
+_LONGEST = timedelta(days=366)
 _BY_NAME = page.Keyset("neurons", (Neuron.name, Neuron.id))
 
 
@@ -424,7 +425,7 @@ def _minutes(values: Mapping[str, Any], name: str) -> timedelta | None:
     value = values.get(name)
     if value is None:
         return None
-    if not 0 <= value <= duration.LONGEST / timedelta(minutes=1):
+    if not 0 <= value <= _LONGEST / timedelta(minutes=1):
         raise InvalidInputError(
             f"{name} is a number of minutes, 0 to a year's", field=("configuration", name)
         )

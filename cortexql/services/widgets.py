@@ -111,7 +111,10 @@ def _storable(value: str) -> str:
 def _to_period(value: object) -> timedelta:
     if isinstance(value, bool) or not isinstance(value, str | timedelta):
         raise ValueError("a period is a text such as 24h, 7d or P30D")  # noqa: TRY004 pydantic takes ValueErrors
-    return duration.parse(value)
+    period = duration.parse(value)
+    if period > LONGEST_PERIOD:
+        raise ValueError(f"a period is {LONGEST_PERIOD.days} days at most")
+    return period
 
 
 Value = Annotated[str, StringConstraints(max_length=1000)]

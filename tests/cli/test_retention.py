@@ -27,14 +27,14 @@ def _run(resources: Resources, *arguments: str) -> subprocess.CompletedProcess[s
 @pytest.mark.usefixtures("world")
 async def test_what_is_given_is_set_and_the_rest_stays(resources: Resources) -> None:
     assert "for ever" in _run(resources).stdout
-    shown = _run(resources, "--jobs", "90d", "--files", "30d").stdout
-    assert "90 days" in shown
+    shown = _run(resources, "--jobs", "730d", "--files", "30d").stdout
+    assert "730 days" in shown
     assert "30 days" in shown
     assert _run(resources, "--files", "0").returncode == 0
     async with resources.transactions(TEST) as tx:
         alpha = await organizations.get(tx, "alpha")
     assert (alpha.job_retention, alpha.report_retention, alpha.file_retention) == (
-        timedelta(days=90),
+        timedelta(days=730),
         None,
         None,
     )
