@@ -178,9 +178,8 @@ async def leaky(resources: Resources, world: World, tmp_path: Path) -> AsyncIter
 def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Logged]:
     """Log everything; return what was logged, by libraries too."""
     written = StringIO()
-    with monkeypatch.context() as patched:
-        patched.setattr(sys, "stderr", written)
-        configure("debug")
+    monkeypatch.setattr(sys, "stderr", written)
+    configure("debug")
     yield lambda: written.getvalue() + caplog.text
     configure("warning")
 
