@@ -59,10 +59,10 @@ async def put_off(tx: Transaction, job: Job, until: datetime) -> None:
 
 
 async def _lock_sliding(tx: Transaction, job: Job) -> Sequence[Quota]:
-    ids = [charge["quota"] for charge in job.charges]
+    ids = [charge["quota"] for charge in job.charges if charge.get("sliding")]
     if not ids:
         return ()
-    binding = Quota.id.in_(ids) & Quota.unit.in_(SLIDING) & Quota.lifted.is_(False) & (Quota.max_jobs > 0)
+    binding = Quota.id.in_(ids) & Quota.lifted.is_(False) & (Quota.max_jobs > 0)
     found = (await tx.session.scalars(select(Quota).where(binding).order_by(Quota.id))).all()
     for quota in found:
         # Not the budget's row: a large submission holds that for long.

@@ -72,7 +72,8 @@ class Budgets:
         charges: list[dict[str, Any]] = []
         for book in covering:
             book.take(at)
-            charges.append({"quota": book.quota.id, "at": at.isoformat(), "pooled": book.pooled})
+            taken = {"quota": book.quota.id, "at": at.isoformat(), "pooled": book.pooled}
+            charges.append({**taken, "sliding": book.quota.unit in SLIDING})
         return Grant(at if at > self._now else None, tuple(charges))
 
     def _agree(self, covering: Sequence[Book], neuron: Neuron) -> datetime:

@@ -7,7 +7,7 @@ from sqlalchemy import func, update
 from cortexql.models import Job, JobStatus, QuotaPacing, RateUnit
 from cortexql.principal import Role
 from cortexql.resources import Resources
-from cortexql.services import quotas
+from cortexql.services import quotas, scheduling
 from cortexql.services.execution import Executor
 from cortexql.services.quotas import QuotaSetting
 from cortexql.services.submission import JobRequest
@@ -43,6 +43,11 @@ async def test_what_is_due_beyond_the_budget_is_put_off_in_its_order(
     span = timedelta(seconds=54)
     begins = [job.started_at + span for job in (first, second) if job.started_at]
     assert [job.not_before for job in late] == [*begins, *(begin + span for begin in begins)]
+    async with resources.transactions(analyst) as tx:
+        told = await scheduling.positions(tx, ids)
+    assert {job_id: expected for job_id, (_, expected) in told.items()} == {
+        job.id: job.not_before for job in late
+    }
     # A claim that was rolled back leaves no trace but its wake-up.
     assert [len(await events_of(resources, job.id)) for job in late] == [1] * 4
     assert await count_wakes(resources) == before + 4
