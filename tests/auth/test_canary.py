@@ -4,10 +4,8 @@ import asyncio
 import contextlib
 import json
 import shutil
-import sys
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -175,12 +173,10 @@ async def leaky(resources: Resources, world: World, tmp_path: Path) -> AsyncIter
 
 
 @pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Logged]:
-    """Log everything; return what was logged, by libraries too."""
-    written = StringIO()
-    monkeypatch.setattr(sys, "stderr", written)
+def logged(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Iterator[Logged]:
+    """Log everything; return what was logged, by libraries too, and written by whatever runs."""
     configure("debug")
-    yield lambda: written.getvalue() + caplog.text
+    yield lambda: "".join([*capfd.readouterr(), caplog.text])
     configure("warning")
 
 
