@@ -162,8 +162,9 @@ async def _serve(
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
-    # What it says to Redis as it goes is not needed, should Redis hang.
-    with contextlib.suppress(TimeoutError):
+    # What it says to Redis as it goes is not needed, should Redis hang. A wake-up that was under way is cancelled, and
+    # arq says so as if all were.
+    with contextlib.suppress(TimeoutError, asyncio.CancelledError):
         async with asyncio.timeout(_OUTAGE_SECONDS):
             await worker.close()
 
