@@ -70,6 +70,7 @@ async def test_pages_are_accessible_in_both_themes_and_fit_a_telephone(
     await enter(page, url, login)
     own = [
         f"/admin/jobs/{job_id}",
+        f"/admin/jobs/{job_id}/changes",
         f"/admin/neurons/{world.alpha.neuron.id}",
         f"/admin/observables/{await seen(resources, world.alpha)}",
     ]

@@ -145,6 +145,10 @@ async def test_a_refusal_is_told_where_the_action_was_and_has_the_focus(
     await expect(refusal).to_contain_text("is not a duration")
     await expect(refusal).to_be_focused()
     await expect(page.get_by_label("May run for")).to_have_value("soon")
+    assert await faults(page, "orgadmin", "/admin/filled/refusal") == []
+    await page.goto(f"{url}/admin/jobs/999999")
+    await expect(page.get_by_text("there is no such job")).to_be_visible()
+    assert await faults(page, "orgadmin", "/admin/filled/error") == []
     await page.goto(f"{url}/admin/analyses")
     await page.get_by_role("button", name="Keep this choice").click()
     await expect(page.locator('#choice [role="alert"]')).to_be_visible()

@@ -86,6 +86,7 @@ async def test_a_superadmins_first_day(
     assert await faults(page, "superadmin", "/admin/filled/setup") == []
     await page.get_by_role("button", name="Set up").click()
     await expect(page.locator(".secret-once")).to_be_visible()
+    assert await faults(page, "superadmin", "/admin/filled/ready") == []
     await go(page, "Organizations")
     await page.get_by_label("Name", exact=True).fill("second")
     await page.get_by_role("button", name="Create").click()
