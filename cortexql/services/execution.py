@@ -5,9 +5,7 @@ what a dead one held goes back to the queue (see `sweep`).
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +16,8 @@ from sqlalchemy import func
 from cortexql.log import get_logger
 from cortexql.models import Job, JobStage, JobStatus, NeuronType, RunnerKind
 from cortexql.principal import system
-from cortexql.runner.base import LAST_LINES, EngineGoneError, Outcome, Runner, RunnerError, RunSpec
-from cortexql.runner.report import Failure, ParsedReport, Scrubber, clean, judge
+from cortexql.runner.base import EngineGoneError, Outcome, Runner, RunnerError, RunSpec
+from cortexql.runner.report import Failure, ParsedReport, judge
 from cortexql.services import images, ledger, pacing, reports, scheduling, workers
 from cortexql.services.attempts import (
     UNKNOWN_OUTCOME,
@@ -30,12 +28,11 @@ from cortexql.services.attempts import (
     still_mine,
 )
 from cortexql.services.preparation import ExecutionContext, Preparation, UnrunnableError, prepare
+from cortexql.services.run_notes import RunNotes
 from cortexql.services.scheduling import Lease
 from cortexql.transaction import Transaction, is_outage
 
 log = get_logger(__name__)
-# Lines and stages are written together, this often at most.
-_NOTE_SECONDS = 0.5
 _SMALL_REPORT_BYTES = 50_000
 _HEARTBEAT_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
@@ -51,9 +48,8 @@ class _Work:
 
     job: Job
     needs: Preparation
+    notes: RunNotes
     lost: asyncio.Event = field(default_factory=asyncio.Event)
-    # Stages and log lines that are not written yet: the end takes along what is left.
-    notes: list[ledger.Note] = field(default_factory=list)
     runner: RunnerKind | None = None
     image_digest: str | None = None
     started: bool = False
@@ -201,7 +197,7 @@ class Executor:
                     if opening := await pacing.find_opening(tx, job):
                         raise _TooEarlyError(opening)
                     try:
-                        work = _Work(job, await prepare(tx, job, self._context))
+                        work = self._work(job, await prepare(tx, job, self._context))
                     except UnrunnableError as error:
                         await end_failed(tx, job, self._lease.owner, End(str(error), started=False))
                         continue
@@ -216,6 +212,16 @@ class Executor:
                 continue
             self._under_way[job.id, job.attempts] = work
             return work
+
+    def _work(self, job: Job, needs: Preparation) -> _Work:
+        notes = RunNotes(
+            self._context.transactions,
+            self._principal,
+            job,
+            secrets=needs.secrets,
+            max_lines=needs.spec.limits.max_log_lines,
+        )
+        return _Work(job, needs, notes)
 
     async def _put_off(self, job: Job, opening: pacing.Opening) -> None:
         async with self._context.transactions(self._principal) as tx:
@@ -268,10 +274,9 @@ class Executor:
         return Failure(problem), None, _nothing
 
     async def _run_with(self, runner: Runner[Any], work: _Work) -> tuple[_Result, Path | None, _Destroy]:
-        notes = _Notes(self._context, work, self._principal.login)
-        spec = await self._with_image(work, notes)
+        spec = await self._with_image(work)
         if spec is None:
-            return Failure(_stopped(work, notes)), None, _nothing
+            return Failure(_stopped(work)), None, _nothing
         run = await runner.prepare(spec)
         work.image_digest = run.image_digest
 
@@ -280,34 +285,34 @@ class Executor:
 
         try:
             if work.lost.is_set():
-                return Failure(_stopped(work, notes)), None, destroy
+                return Failure(_stopped(work)), None, destroy
             await _start(runner, run, work)
-            notes.add(JobStage.RUNNING)
-            async with notes.written_often():
-                outcome = await self._watch(runner, run, work, notes)
+            work.notes.add(JobStage.RUNNING)
+            async with work.notes.written_often():
+                outcome = await self._watch(runner, run, work)
             if isinstance(outcome, Failure):
                 return outcome, None, destroy
-            result = await _judge(outcome, list(notes.last_lines), work.needs.secrets)
+            result = await _judge(outcome, work.notes.last_lines, work.needs.secrets)
         except EngineGoneError as error:
-            return Failure(_with_last_lines(str(error), notes)), None, destroy
+            return Failure(work.notes.with_last_lines(str(error))), None, destroy
         except BaseException:
             await asyncio.shield(destroy())
             raise
         return result, outcome.folder, destroy
 
-    async def _with_image(self, work: _Work, notes: "_Notes") -> RunSpec | None:
+    async def _with_image(self, work: _Work) -> RunSpec | None:
         """Return what to run, with its image on the engine; None where the job was lost meanwhile."""
         spec, image, context = work.needs.spec, work.needs.image, self._context.image_context()
         if work.runner is not RunnerKind.DOCKER or image is None or context is None:
             return spec
 
         def tell(message: str, percent: float | None) -> None:
-            notes.add(JobStage.PULLING_IMAGE, message, percent)
+            work.notes.add(JobStage.PULLING_IMAGE, message, percent)
 
         readying = asyncio.create_task(_make_ready(context, image, tell))
         losing = asyncio.create_task(work.lost.wait())
         try:
-            async with notes.written_often():
+            async with work.notes.written_often():
                 await asyncio.wait({readying, losing}, return_when=asyncio.FIRST_COMPLETED)
             return replace(spec, image=readying.result()) if readying.done() else None
         finally:
@@ -315,9 +320,9 @@ class Executor:
                 task.cancel()
             await asyncio.gather(readying, losing, return_exceptions=True)
 
-    async def _watch(self, runner: Runner[Any], run: Any, work: _Work, notes: "_Notes") -> Outcome | Failure:
+    async def _watch(self, runner: Runner[Any], run: Any, work: _Work) -> Outcome | Failure:
         """Wait for the run's end, its timeout, or the loss of its lease, and follow its log meanwhile."""
-        following = asyncio.create_task(notes.follow(runner.follow(run)))
+        following = asyncio.create_task(work.notes.follow(runner.follow(run)))
         waiting = asyncio.ensure_future(runner.wait(run))
         losing = asyncio.create_task(work.lost.wait())
         try:
@@ -329,7 +334,7 @@ class Executor:
             if not waiting.done():
                 await runner.destroy(run)
                 await asyncio.wait({waiting}, timeout=_FOLLOW_GRACE_SECONDS)
-                return Failure(_stopped(work, notes))
+                return Failure(_stopped(work))
             await asyncio.wait({following}, timeout=_FOLLOW_GRACE_SECONDS)
             return waiting.result()
         finally:
@@ -366,12 +371,12 @@ class Executor:
                 started=work.started,
                 error_input=result.input,
                 values=values,
-                notes=work.notes,
+                notes=work.notes.pending,
             )
             return await end_failed(tx, work.job, owner, end)
         values |= {"ended_at": func.now(), "lease_owner": None, "error_message": None}
         which, cause = still_mine(work.job, owner), ledger.Cause(owner)
-        moved = await ledger.move(tx, JobStatus.SUCCESS, which, cause, values, notes=work.notes)
+        moved = await ledger.move(tx, JobStatus.SUCCESS, which, cause, values, notes=work.notes.pending)
         if moved:
             limit = work.needs.spec.limits.max_files_bytes
             await reports.store(tx, moved[0], result, folder, max_file_bytes=limit)
@@ -381,66 +386,14 @@ class Executor:
         cause = ledger.Cause(self._lease.owner, "its worker is stopping")
         if work.job.type is NeuronType.RESPONDER and work.started:
             async with self._context.transactions(self._principal) as tx:
-                end = End(UNKNOWN_OUTCOME, started=True, notes=work.notes)
+                end = End(UNKNOWN_OUTCOME, started=True, notes=work.notes.pending)
                 await end_failed(tx, work.job, self._lease.owner, end)
             return
         async with self._context.transactions(self._principal) as tx:
             which = still_mine(work.job, self._lease.owner)
             values = {"lease_owner": None, "started_at": None, "begun": Job.begun | work.started}
-            await ledger.move(tx, JobStatus.WAITING, which, cause, values, notes=work.notes)
+            await ledger.move(tx, JobStatus.WAITING, which, cause, values, notes=work.notes.pending)
             tx.wake()
-
-
-class _Notes:
-    """Collects stages and log lines of one attempt and writes them together, while it runs."""
-
-    def __init__(self, context: ExecutionContext, work: _Work, actor: str) -> None:
-        self._context = context
-        self._work = work
-        self._actor = actor
-        self._scrubber = Scrubber(work.needs.secrets)
-        self._lines = 0
-        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
-
-    def add(self, stage: JobStage, message: str | None = None, percent: float | None = None) -> None:
-        self._work.notes.append(ledger.Note(stage, message, percent))
-
-    async def follow(self, lines: AsyncIterator[str]) -> None:
-        async for line in lines:
-            self._line(self._scrubber.text(clean(line)))
-
-    @asynccontextmanager
-    async def written_often(self) -> AsyncIterator[None]:
-        """Write what is added while the block runs."""
-        writing = asyncio.create_task(self._write_often())
-        try:
-            yield
-        finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
-
-    def _line(self, line: str) -> None:
-        self.last_lines.append(line)
-        self._lines += 1
-        limit = self._work.needs.spec.limits.max_log_lines
-        if limit is None or self._lines <= limit:
-            self.add(JobStage.RUNNING, line)
-        elif self._lines == limit + 1:
-            self.add(JobStage.RUNNING, f"(more than {limit} lines: the rest is not kept)")
-
-    async def _write_often(self) -> None:
-        while True:
-            await asyncio.sleep(_NOTE_SECONDS)
-            if self._work.notes and not self._work.lost.is_set():
-                await self._write()
-
-    async def _write(self) -> None:
-        pending, self._work.notes = self._work.notes, []
-        try:
-            async with self._context.transactions(system(self._actor), durable=False) as tx:
-                await ledger.note(tx, self._work.job, pending, self._actor)
-        except Exception as error:  # noqa: BLE001 a line that is not written must not end the run
-            log.warning("job.note_failed", job_id=self._work.job.id, error=type(error).__name__)
 
 
 async def _make_ready(context: images.ImageContext, image: images.Wanted, tell: images.Tell) -> str:
@@ -467,16 +420,11 @@ async def _start(runner: Runner[Any], run: Any, work: _Work) -> None:
         raise
 
 
-def _stopped(work: _Work, notes: _Notes) -> str:
+def _stopped(work: _Work) -> str:
     if work.lost.is_set():
         return "the job was cancelled, deleted or taken over"
     message = f"the neuron was stopped after its timeout of {work.needs.timeout.total_seconds():g} s"
-    return _with_last_lines(message, notes)
-
-
-def _with_last_lines(message: str, notes: _Notes) -> str:
-    said = "\n".join(notes.last_lines)
-    return f"{message}; it said last: {said}" if said else message
+    return work.notes.with_last_lines(message)
 
 
 async def _judge(outcome: Outcome, last_lines: Sequence[str], secrets: Sequence[str]) -> _Result:
