@@ -29,6 +29,8 @@ from cortexql.log import get_logger
 log = get_logger(__name__)
 # A Unix socket's path holds 107 bytes, and Postgres adds 20.
 _LONGEST_SOCKET_FOLDER = 80
+# Its tables take 45 MB, its log the rest.
+_NEW_CLUSTER_BYTES = 100 * 10**6
 _START_SECONDS = 120.0  # crash recovery of a large log takes its time
 _STOP_SECONDS = 30.0
 _RESTART_SECONDS = 0.2
@@ -54,7 +56,13 @@ async def servers(data_dir: Path) -> AsyncIterator[Servers]:
         EmbeddedError: another process serves this folder, or a server does not start.
     """
     data_dir = data_dir.resolve()
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise EmbeddedError(
+            f"the folder {data_dir} of CORTEXQL_DATA_DIR cannot be made: {error.strerror}"
+        ) from error
+    _check_room(data_dir)
     try:
         unprivileged.identity()
     except PermissionError as error:
@@ -62,6 +70,14 @@ async def servers(data_dir: Path) -> AsyncIterator[Servers]:
     with _lock(data_dir), _socket_folder(data_dir) as sockets:
         async with _postgres(data_dir, sockets) as database_url, _valkey(data_dir, sockets) as redis_url:
             yield Servers(database_url, redis_url)
+
+
+def _check_room(data_dir: Path) -> None:
+    """Raise EmbeddedError where a first start could not be finished: initdb says no more than that it was aborted."""
+    free = shutil.disk_usage(data_dir).free
+    if free < _NEW_CLUSTER_BYTES and not (data_dir / "postgres").exists():
+        wanted = f"a new database takes {_NEW_CLUSTER_BYTES // 10**6} MB"
+        raise EmbeddedError(f"{wanted}, and the disk of {data_dir} has {free // 10**6} left: make room there")
 
 
 @contextlib.contextmanager

@@ -72,6 +72,12 @@ def test_a_wrong_setting_is_named(name: str, value: str, told: str, tmp_path: Pa
     assert told in line
 
 
+@pytest.mark.parametrize("folder", ["/proc/cortexql", "/dev/null/cortexql"])
+def test_a_data_folder_that_cannot_be_made_is_named(folder: str) -> None:
+    told = _fails("up", "--data-dir", folder)
+    assert told.startswith(f"the folder {folder} of CORTEXQL_DATA_DIR cannot be made: No")
+
+
 def test_a_taken_port_is_told(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import asyncpg
 import httpx
+import pytest
 
+from cortexql import embedded
 from cortexql.schema.ids import number_of
 from tests.e2e.instances import Caller, Instance, eventually, make_analyst, started
 from tests.faults import checker
@@ -18,6 +20,17 @@ from tests.faults.disks import tiny_disk
 _SUBMIT = """mutation($data: String!) { runAnalyzer(input: { analyzer: "Echo_1_0",
     observable: { dataType: "other", data: $data } }) { job { id } errors { message } } }"""
 _FULL_SECONDS = 8.0
+
+
+async def test_a_first_start_without_room_for_a_database_says_so(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with tiny_disk(disk, "30m"):
+        with pytest.raises(
+            embedded.EmbeddedError, match=r"a new database takes 100 MB, and the disk of .* left"
+        ):
+            async with embedded.servers(disk / "data"):
+                pass
+        assert not (disk / "data" / "postgres").exists()
 
 
 def test_the_disk_of_the_database_is_full_for_a_while(tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ class GeoLookup(Analyzer):  # type: ignore[misc]
         try:
             address = ipaddress.ip_address(str(self.get_data()).strip())
             self.report(look_up(Path(path), address))
-        except (OSError, ValueError, maxminddb.InvalidDatabaseError) as error:
+        except OSError as error:
+            self.error(f"the database {path} cannot be read: {error.strerror}")
+        except (ValueError, maxminddb.InvalidDatabaseError) as error:
             self.error(str(error))
 
     def summary(self, raw: dict[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,17 @@ def test_own_domains_are_protected(tmp_path: Path) -> None:
     assert [finding["code"] for finding in done.full["findings"]] == ["imitation"]
 
 
-@pytest.mark.parametrize("data", ["http://", "http://[::1", "https://example.org:99999/", "http://a\uff0fb/"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        "http://",
+        "http://[::1",
+        "https://example.org:99999/",
+        "http://a\uff0fb/",
+        "not a url",
+        "https://exa mple.org/",
+    ],
+)
 def test_hopeless_url_is_an_error(tmp_path: Path, data: str) -> None:
     done = dissect(tmp_path, data)
     assert done.code == 1

@@ -70,6 +70,8 @@ def dissect(data: str, protected: list[str]) -> dict[str, Any]:
     host = DOTS.sub(".", parts.hostname or "").rstrip(".")
     if not host and parts.scheme not in SCRIPT_SCHEMES:
         raise ValueError(f"no host in {data!r}")
+    if any(character.isspace() for character in host):
+        raise ValueError(f"no host has a blank in it, as {host!r} has")
     address = read_address(host)
     labels = [] if address or not host else [read_label(label) for label in host.split(".")]
     shown = ".".join(label.shown for label in labels) or host
