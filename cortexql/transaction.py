@@ -167,6 +167,8 @@ def create_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
         ),
         pool_size=pool_size,
         max_overflow=20,
+        # The connection that was used last: it knows the statements and the types, which each has to learn.
+        pool_use_lifo=True,
         # An error carries its statement into the log, but no observable and no secret.
         hide_parameters=True,
         json_deserializer=_from_json,

@@ -9,6 +9,7 @@ A message is one packet of JSON. In: {"argv", "cwd", "env"}, with the descriptor
 """
 
 import ast
+import atexit
 import gc
 import importlib
 import json
@@ -19,7 +20,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -55,6 +57,34 @@ class _Program:
         sys.argv = list(self.argv)
         sys.path.insert(0, str(Path(self.argv[0]).parent))
         runpy.run_path(self.argv[0], run_name="__main__")
+
+
+class _End:
+    """The end of a fork: it just goes, since taking its modules apart would copy the memory that is shared."""
+
+    def __init__(self) -> None:
+        self._code: int | None = None
+        atexit.register(self._leave)
+
+    @contextmanager
+    def of_program(self) -> Iterator[None]:
+        """Take note of the exit code of what the block runs."""
+        self._code = 1
+        try:
+            yield
+            self._code = 0
+        except SystemExit as error:
+            self._code = error.code & 0xFF if isinstance(error.code, int) else int(error.code is not None)
+            raise
+
+    def _leave(self) -> None:
+        if self._code is None:
+            return
+        for stream in (sys.stdout, sys.stderr):
+            # It may have been closed, or replaced, and whoever reads it may be gone.
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(self._code)
 
 
 class _Server:
@@ -165,12 +195,15 @@ def _import(name: str) -> None:
 
 def main() -> None:
     """Serve the socket whose number is the argument."""
+    # Before all else, so that what the program has to do at its end is done by then.
+    end = _End()
     for name in _PRELOADED:
         _import(name)
     gc.freeze()
     program = _Server(socket.socket(fileno=int(sys.argv[1]))).serve()
     if program is not None:
-        program.run()
+        with end.of_program():
+            program.run()
 
 
 if __name__ == "__main__":

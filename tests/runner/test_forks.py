@@ -83,6 +83,9 @@ print(json.dumps({
     [
         ("import atexit\natexit.register(print, 'last')\nprint('first')", 0, "first\nlast\n"),
         ("import sys\nsys.exit(3)", 3, ""),
+        ("import sys\nsys.exit(258)", 2, ""),
+        ("import sys\nprint('x' * 10_000)\nsys.stdout.close()", 0, "x" * 10_000 + "\n"),
+        ("import logging, weakref\nweakref.finalize(logging, print, 'finalized')", 0, "finalized\n"),
         ("import sys\nsys.exit('no')", 1, "no\n"),
         ("import threading\nthreading.Timer(0.2, print, ['late']).start()", 0, "late\n"),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", -signal.SIGSEGV, ""),
