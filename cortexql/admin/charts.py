@@ -64,6 +64,14 @@ def figure_text(value: float | None) -> str:
     return f"{value:,.2f}" if abs(value) >= 0.01 else f"{value:.2g}"
 
 
+def time_text(time: datetime | None, bucket: Bucket) -> str:
+    """Return a bucket's beginning for people."""
+    if time is None:
+        return ""
+    is_day = bucket in (Bucket.DAY, Bucket.WEEK, Bucket.MONTH)
+    return time.astimezone(UTC).strftime("%Y-%m-%d" if is_day else "%Y-%m-%d %H:%M UTC")
+
+
 def _by_key(widget: Widget, answer: Answer) -> tuple[list[str], list[Series]]:
     names = [" · ".join(_name(key) for key in point.keys) for point in answer.points]
     return names, [Series(_figure_name(widget), [point.value for point in answer.points])]
@@ -91,18 +99,11 @@ def _rows(widget: Widget, answer: Answer) -> list[list[str | float | None]]:
     for point in answer.points:
         keys = iter(point.keys)
         told: list[str | float | None] = [
-            _time_text(point.time, widget.bucket) if name == TIME else _name(next(keys))
+            time_text(point.time, widget.bucket) if name == TIME else _name(next(keys))
             for name in widget.group
         ]
         rows.append([*told, point.value])
     return rows
-
-
-def _time_text(time: datetime | None, bucket: Bucket) -> str:
-    if time is None:
-        return ""
-    is_day = bucket in (Bucket.DAY, Bucket.WEEK, Bucket.MONTH)
-    return time.astimezone(UTC).strftime("%Y-%m-%d" if is_day else "%Y-%m-%d %H:%M UTC")
 
 
 def _name(key: str | None) -> str:

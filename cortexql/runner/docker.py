@@ -29,7 +29,14 @@ from cortexql.runner.base import Ending, EngineGoneError, Limits, Outcome, Runne
 from cortexql.runner.docker_engine import MAX_CONNECTIONS, connect
 from cortexql.runner.docker_stream import AttachedStream
 from cortexql.runner.images import Images
-from cortexql.runner.workspace import CACERTS, OUTPUT_FILE, OutputError, Workspace, read_output
+from cortexql.runner.workspace import (
+    CACERTS,
+    CACERTS_VARIABLES,
+    OUTPUT_FILE,
+    OutputError,
+    Workspace,
+    read_output,
+)
 
 log = get_logger(__name__)
 
@@ -37,7 +44,6 @@ RUN_LABEL = "cortexql.run"
 IMAGE_LABEL = "cortexql.image"
 OWNER_LABEL = "cortexql.owner"  # the runner's own folder, by name
 JOBS_LABEL = "cortexql.jobs"  # which of the world's folders holds that folder
-_CACERTS_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 _FIRST_SIGNAL, _LAST_SIGNAL = 129, 192  # 128 + the signal's number, as shells have it
 _SIGKILL = 137
 _CALL_THREADS = 32
@@ -344,7 +350,7 @@ def _ulimits(limits: Limits) -> list[Any]:
 
 
 def _environment(spec: RunSpec) -> dict[str, str]:
-    trusted = dict.fromkeys(_CACERTS_VARIABLES, f"/job/input/{CACERTS}") if spec.cacerts else {}
+    trusted = dict.fromkeys(CACERTS_VARIABLES, f"/job/input/{CACERTS}") if spec.cacerts else {}
     return {**spec.environment, **trusted}
 
 

@@ -20,12 +20,10 @@ from cortexql.runner import owners
 from cortexql.runner.base import Ending, Outcome, RunnerError, RunSpec
 from cortexql.runner.forks import Fork, Forks
 from cortexql.runner.lines import LineSplitter
-from cortexql.runner.workspace import CACERTS, OutputError, Workspace, read_output
+from cortexql.runner.workspace import CACERTS, CACERTS_VARIABLES, OutputError, Workspace, read_output
 
 log = get_logger(__name__)
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
-# What Python requests, OpenSSL, curl and Node read.
-_AUTHORITIES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 _PID_FILE = "pid"
 # What a process that left the group may still hold our end of the pipe open for, after the neuron's end.
 _PIPE_GRACE_SECONDS = 1.0
@@ -201,7 +199,7 @@ def _passed_on() -> dict[str, str]:
 
 def _authorities(workspace: Workspace) -> dict[str, str]:
     cacerts = workspace.input / CACERTS
-    return dict.fromkeys(_AUTHORITIES, str(cacerts)) if cacerts.exists() else {}
+    return dict.fromkeys(CACERTS_VARIABLES, str(cacerts)) if cacerts.exists() else {}
 
 
 async def _read(stream: asyncio.StreamReader, ended: asyncio.Event) -> bytes:

@@ -13,6 +13,8 @@ from cortexql.runner.base import RunnerError, RunSpec
 INPUT_FILE = "input.json"
 OUTPUT_FILE = "output.json"
 CACERTS = "cacerts"
+# By which Python's requests, OpenSSL, curl and Node are told of that file.
+CACERTS_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 _SECTOR_BYTES = 512
 
 

@@ -292,6 +292,14 @@ async def list_configured(tx: Transaction, *which: ColumnElement[bool]) -> list[
     return _join(found.values(), [row for _, row in rows if row is not None])
 
 
+async def get_configured(tx: Transaction, neuron_id: int) -> Configured:
+    """Return a visible neuron with what it shares, or raise NotFoundError."""
+    found = await list_configured(tx, Neuron.id == neuron_id)
+    if not found:
+        raise _no_such()
+    return found[0]
+
+
 async def configured(tx: Transaction, neurons: Iterable[Neuron]) -> list[Configured]:
     """Join neurons with the configurations that they share, in one statement."""
     rows = list(neurons)
@@ -354,7 +362,7 @@ async def _lock(tx: Transaction, neuron_id: int) -> Neuron:
 async def _one(tx: Transaction, query: Select[tuple[Neuron]]) -> Neuron:
     neuron = (await tx.session.scalars(query)).one_or_none()
     if neuron is None:
-        raise NotFoundError("there is no such neuron")
+        raise _no_such()
     return neuron
 
 
@@ -398,6 +406,10 @@ async def _check_required(tx: Transaction, neuron: Neuron) -> None:
     present = {*neuron.configuration, *neuron.secrets, *neuron.definition.config}
     present |= {*shared.configuration, *shared.secrets} if shared else set()
     configuration.check_required(configuration.all_items(neuron.definition), present)
+
+
+def _no_such() -> NotFoundError:
+    return NotFoundError("there is no such neuron")
 
 
 async def _whole(tx: Transaction, neuron: Neuron) -> Configured:

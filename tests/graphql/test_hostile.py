@@ -98,6 +98,13 @@ JSON: Strategy = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(TEXTS), inner, max_size=3),
     max_leaves=6,
 ) | st.just(json.loads("[" * 900 + "]" * 900))
+FUZZED = settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 SCALARS: Mapping[str, Strategy] = {
     "String": st.sampled_from(TEXTS) | st.text(st.characters(), max_size=20),
     "ID": st.sampled_from(TEXTS) | st.integers(),
@@ -132,13 +139,7 @@ def values(kind: GraphQLInputType) -> Strategy:
 
 
 @pytest.mark.parametrize(("operation", "name"), root_fields("query", "mutation"))
-@settings(
-    max_examples=25,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@FUZZED
 @given(data=st.data())
 async def test_any_value_is_taken_or_refused_with_a_code(
     http: httpx.AsyncClient, world: World, operation: str, name: str, data: st.DataObject
@@ -156,13 +157,7 @@ async def test_any_value_is_taken_or_refused_with_a_code(
 
 
 @pytest.mark.parametrize(("operation", "name"), root_fields("subscription"))
-@settings(
-    max_examples=25,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@FUZZED
 @given(data=st.data())
 async def test_any_value_is_followed_or_refused_with_a_code(
     http: httpx.AsyncClient, world: World, operation: str, name: str, data: st.DataObject

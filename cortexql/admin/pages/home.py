@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from starlette.responses import Response
 
-from cortexql.admin.charts import Chart, Series
+from cortexql.admin.charts import Chart, Series, time_text
 from cortexql.admin.pages.job_rows import JobRow, read_rows
 from cortexql.admin.visit import Visit
 from cortexql.models import JobStatus, Neuron
@@ -19,6 +19,7 @@ from cortexql.services import (
     jobs,
     log,
     neurons,
+    questions,
     statistics,
     usage,
 )
@@ -27,6 +28,7 @@ from cortexql.services.page import PageRequest
 from cortexql.services.patient import Patient
 from cortexql.services.statistics import Interval, JobKey
 from cortexql.services.usage import Usage
+from cortexql.services.widgets import Bucket
 from cortexql.transaction import Transaction
 
 _COUNTED = (JobStatus.WAITING, JobStatus.IN_PROGRESS, JobStatus.SUCCESS, JobStatus.FAILURE)
@@ -116,12 +118,13 @@ async def _counts(tx: Transaction) -> dict[str, int]:
 
 async def _figures(tx: Transaction) -> tuple[Chart, Chart]:
     """Return the last day's hours: how many jobs ended well and badly, and the seconds that good ones ran."""
-    wanted = JobFilter(status=list(_ENDED), created_after=datetime.now(UTC) - _DAY)
+    now = datetime.now(UTC)
+    wanted = JobFilter(status=list(_ENDED), created_after=now - _DAY)
     found = {
         (group.time, group.keys["status"]): group
         for group in await statistics.of_jobs(tx, wanted, [JobKey.STATUS], Interval.HOUR)
     }
-    hours = _hours(datetime.now(UTC))
+    hours = questions.times(Bucket.HOUR, now - _DAY, now)
     counts = {
         status.value: [found[hour, status].count if (hour, status) in found else 0 for hour in hours]
         for status in _ENDED
@@ -135,16 +138,10 @@ async def _figures(tx: Transaction) -> tuple[Chart, Chart]:
     return _chart("bar", hours, counts), _chart("line", hours, ran)
 
 
-def _hours(now: datetime) -> list[datetime]:
-    """Return the beginnings of the last day's hours, the present one last."""
-    last = now.replace(minute=0, second=0, microsecond=0)
-    return [last - ago * _HOUR for ago in range(int(_DAY / _HOUR), -1, -1)]
-
-
 def _chart(kind: str, hours: Sequence[datetime], values: Mapping[str, Sequence[float | None]]) -> Chart:
     """Return a chart of some series over hours; its table has the hours of which there is something to tell."""
     rows = [
-        [f"{hour:%Y-%m-%d %H:%M} UTC", *told]
+        [time_text(hour, Bucket.HOUR), *told]
         for hour, *told in zip(hours, *values.values(), strict=True)
         if any(told)
     ]

@@ -11,7 +11,7 @@ async def update(visit: Visit) -> Response:
     """Store which boxes were ticked, for all neurons of the same baseConfig in the organization."""
     id_ = int(visit.request.path_params["id"])
     async with visit.open() as tx:
-        (whole,) = await neurons.configured(tx, [await neurons.get(tx, id_)])
+        whole = await neurons.get_configured(tx, id_)
         neuron = whole.neuron
         boxes = secrecy.choices(configuration.own_items(neuron.definition), whole.items)
         await shared_configs.set_secrecy(

@@ -65,9 +65,8 @@ async def show(visit: Visit) -> Response:
 async def update(visit: Visit) -> Response:
     """Store what was filled in; a secret that was left blank stays."""
     async with visit.open() as tx:
-        neuron = await neurons.get(tx, _id(visit))
-        (whole,) = await neurons.configured(tx, [neuron])
-    items = whole.items
+        whole = await neurons.get_configured(tx, _id(visit))
+    neuron, items = whole.neuron, whole.items
     types = visit.given("data_types").replace(",", " ").split()
     try:
         change = neurons.NeuronChange(
@@ -208,8 +207,8 @@ def _id(visit: Visit) -> int:
 async def form(visit: Visit, error: CortexError | None = None) -> Response:
     """Show one with its configuration, and with what was wrong in a form of its page."""
     async with visit.open() as tx:
-        neuron = await neurons.get(tx, _id(visit))
-        (whole,) = await neurons.configured(tx, [neuron])
+        whole = await neurons.get_configured(tx, _id(visit))
+        neuron = whole.neuron
         newer = await definitions.newer(tx, [neuron.definition_pk])
         image = await _image(visit, tx, neuron)
         usages = (await usage.of_neurons(tx, [neuron])).get(neuron.id, [])
