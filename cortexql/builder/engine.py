@@ -16,6 +16,7 @@ FINGERPRINT_LABEL = "cortexql.fingerprint"
 _SILENCE_SECONDS = 1800
 _LAST_LINES = 10
 _LAST_CHARACTERS = 10_000
+_BASE = re.compile(r"Step \d+/\d+ : FROM (?:--\S+ )*(\S+).*", re.IGNORECASE)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # What the engine itself says between a step's lines.
 _ENGINES = ("Step ", " ---> ", "Removing intermediate container ")
@@ -85,7 +86,7 @@ class Engine:
             # A line may come in pieces.
             said = (said + str(event.get("stream") or ""))[-_LAST_CHARACTERS:]
             if "error" in event:
-                raise BuildError("\n".join([str(event["error"]), *_last_lines(said)]))
+                raise BuildError("\n".join([_explain(str(event["error"]), said), *_last_lines(said)]))
 
     def _remove_nameless(self, image: str) -> None:
         """Remove an image that lost its last name; what a container still needs is refused."""
@@ -101,6 +102,13 @@ class Engine:
             except ImageNotFound:
                 return None
         return found
+
+
+def _explain(error: str, said: str) -> str:
+    """Return an error; of a base image's pull it names a registry at most, even that of Docker Hub for any name."""
+    steps = [line for line in said.splitlines() if line.startswith("Step ")]
+    base = _BASE.fullmatch(steps[-1]) if steps else None
+    return f"its base image {base[1]} could not be pulled: {error}" if base else error
 
 
 def _last_lines(said: str) -> list[str]:

@@ -49,19 +49,22 @@ class Builder:
     def turn(self, tree: Tree, tell: Tell) -> list[Path]:
         """Build what is to be built, telling of each definition as it is done; return the catalogues written.
 
-        A definition that fails keeps its last entry in the catalogue, and the image of that.
+        A definition that fails keeps its last entry in the catalogue, and the image of that; where all of a kind fail,
+        its catalogue stays as it is.
         """
         built: dict[Kind, list[Recipe]] = {kind: [] for kind in get_args(Kind)}
-        broken: set[str] = set()
+        broken: dict[Kind, set[str | None]] = {kind: set() for kind in get_args(Kind)}
         for found, result in self._results(tree):
             tell(result)
-            if isinstance(found, Recipe) and result.state is not State.FAILED:
-                built[found.definition.kind].append(found)
+            if isinstance(found, Unbuildable):
+                broken[found.kind].add(found.name)
+            elif result.state is State.FAILED:
+                broken[found.definition.kind].add(found.definition.name)
             else:
-                broken.add((found.definition.name if isinstance(found, Recipe) else found.name) or "")
+                built[found.definition.kind].append(found)
         kinds = [kind for kind in built if (tree.folder / f"{kind}s").is_dir()]
         paths = {kind: self.output / f"{kind}s.json" for kind in kinds}
-        return [paths[kind] for kind in kinds if catalogue.write(paths[kind], built[kind], frozenset(broken))]
+        return [paths[kind] for kind in kinds if catalogue.write(paths[kind], built[kind], broken[kind])]
 
     def _results(self, tree: Tree) -> Iterator[tuple[Recipe | Unbuildable, Result]]:
         for found in list_all(tree.folder, self.naming):

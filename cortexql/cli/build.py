@@ -4,7 +4,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -19,16 +20,41 @@ from cortexql.builder.recipes import Naming
 from cortexql.builder.turn import Builder, Result, State
 from cortexql.catalog.definition import IMAGE_REFERENCE
 from cortexql.cli.running import CommandError, DataDir, has_database, read_settings, with_resources
+from cortexql.models import Registry
 from cortexql.principal import system
 from cortexql.resources import Resources
 from cortexql.runner.docker_engine import connect
 from cortexql.runner.images import Credentials, Images
+from cortexql.secrets import Cipher
 from cortexql.services import network, registries
 from cortexql.settings import Settings
 
 _SHELL = system("shell")
 _PASSWORD = "CORTEXQL_REGISTRY_PASSWORD"  # noqa: S105 - a variable's name
 _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """The registries and authorities that the instance knows; without a database there are none."""
+
+    known: Sequence[Registry] = ()
+    authorities: str = ""
+    cipher: Cipher | None = None
+
+    def place(self, reference: str) -> str:
+        """Return where an image is pulled from, by the mirror rules."""
+        return (
+            registries.source_of(reference, self.known, self.cipher).reference if self.cipher else reference
+        )
+
+    def credentials(self) -> dict[str, Credentials]:
+        found = {
+            row.host: registries.credentials_of(row.host, self.known, self.cipher)
+            for row in self.known
+            if self.cipher
+        }
+        return {host: given for host, given in found.items() if given is not None}
 
 
 def register(app: typer.Typer) -> None:
@@ -61,9 +87,10 @@ def build(  # noqa: PLR0913, PLR0917 - a command's options
     Exit 1 when one could not be built.
     """
     pause = _pause(interval)
-    naming = Naming(_prefix(prefix), base, _arguments(build_arg or []))
     client = _connect(read_settings(data_dir=data_dir))
-    _log_in(client, naming, username, data_dir, push=push)
+    outside = _find_outside(data_dir)
+    naming = Naming(_prefix(prefix), outside.place(base), _arguments(build_arg or []))
+    _log_in(client, naming, username, outside, push=push)
     builder = Builder(Engine(client, naming.arguments), naming, output, push, rebuild)
     try:
         with opened(source, branch) as update:
@@ -114,18 +141,16 @@ def _connect(settings: Settings) -> Any:
         raise CommandError(f"the Docker engine does not answer: {error}") from error
 
 
-def _log_in(client: Any, naming: Naming, username: str | None, data_dir: Path | None, *, push: bool) -> None:
+def _log_in(client: Any, naming: Naming, username: str | None, outside: _Outside, *, push: bool) -> None:
     """Log in to the base's registry and to that of a push, with the credentials given or the instance's.
 
     The engine is told to trust the instance's authorities for them. Where there is neither, `docker login` counts.
     """
     target = registries.host_of(f"{naming.prefix}/x") if push else None
     hosts = {registries.host_of(naming.base), target} - {registries.DOCKER_HUB, None}
-    found: dict[str, Credentials] = {}
-    if hosts and has_database(read_settings(data_dir=data_dir)):
-        found, authorities = with_resources(_kept, data_dir)
-        for host in hosts:
-            Images(lambda: client).trust(str(host), authorities)
+    found = outside.credentials()
+    for host in hosts:
+        Images(lambda: client).trust(str(host), outside.authorities)
     if target and username is not None:
         password = os.environ.get(_PASSWORD) or typer.prompt("Password", hide_input=True)
         found[target] = Credentials(username, password)
@@ -138,12 +163,16 @@ def _log_in(client: Any, naming: Naming, username: str | None, data_dir: Path | 
             raise CommandError(f"the registry {host} refuses: {said}") from error
 
 
-async def _kept(resources: Resources) -> tuple[dict[str, Credentials], str]:
+def _find_outside(data_dir: Path | None) -> _Outside:
+    if not has_database(read_settings(data_dir=data_dir)):
+        return _Outside()
+    return with_resources(_read_outside, data_dir)
+
+
+async def _read_outside(resources: Resources) -> _Outside:
     async with resources.transactions(_SHELL) as tx:
         known = await registries.known(tx)
-        found = {row.host: registries.credentials_of(row.host, known, resources.cipher) for row in known}
-        authorities = await network.instance_authorities(tx)
-    return {host: given for host, given in found.items() if given is not None}, authorities
+        return _Outside(known, await network.instance_authorities(tx), resources.cipher)
 
 
 def _prefix(text: str) -> str:

@@ -227,12 +227,51 @@ async def test_what_cannot_be_built_is_told_and_keeps_its_last_entry(repository:
         True,
         False,
     )
-    assert "failed localhost/nobase:1: " in errors
+    assert "failed localhost/nobase:1: its base image cortexql-test/none:1 could not be pulled: " in errors
     catalogue = repository.catalogue()
     assert list(catalogue) == ["good", "Echo", "Echo.Two"]
     assert catalogue["Echo"]["description"] != "changed"
     read = await source.read(str(repository.output / "analyzers.json"), "analyzer")
     assert (len(read.definitions), read.invalid) == (3, ())
+
+
+def test_a_definition_that_cannot_be_read_keeps_its_last_entry(repository: Repository) -> None:
+    repository.define("Good", "Good", "Good.json", command="Good/good.py")
+    (repository.folder / "analyzers/Good/good.py").touch()
+    repository.build()
+    (repository.echo / "echo-two.json").write_text("{")
+    repository.define("Echo", "Echo", "Echo.json", version="1.1")
+    repository.define("Good", "Good", "Good.json", command="Good/none.py")
+    repository.build(code=1)
+    kept = json.loads((repository.output / "analyzers.json").read_text())
+    assert sorted((entry["name"], entry["version"]) for entry in kept) == [
+        ("Echo", "1.1"),
+        ("Echo.Two", "2.1.3"),
+        ("Good", "1.0"),
+    ]
+    # What is gone, and not broken, is gone from the catalogue.
+    (repository.echo / "echo-two.json").unlink()
+    repository.build(code=1)
+    assert sorted(repository.catalogue()) == ["Echo", "Good"]
+
+
+def test_where_every_build_fails_the_catalogue_stays_as_it_is(repository: Repository) -> None:
+    (repository.echo / "Dockerfile").write_text("FROM cortexql-test/none:1\n")
+    lines, error = repository.build(code=1)
+    assert lines[-1] == "0 built, 0 unchanged, 2 failed"
+    assert not repository.output.exists()
+    (repository.echo / "Dockerfile").unlink()
+    repository.build()
+    before = (repository.output / "analyzers.json").read_bytes()
+    (repository.echo / "Dockerfile").write_text(f"FROM {BASE}\nRUN exit 1\n")
+    (repository.echo / "echo-two.json").rename(repository.echo / "renamed.json")
+    repository.define("Echo", "Renamed", "renamed.json")
+    lines, error = repository.build(code=1)
+    assert (lines[-1], error) == (
+        "0 built, 0 unchanged, 2 failed",
+        "cortexql: 2 of 2 could not be built\n",
+    )
+    assert (repository.output / "analyzers.json").read_bytes() == before
 
 
 def test_a_git_repository_is_built_and_watched(repository: Repository) -> None:
@@ -313,7 +352,7 @@ async def test_images_and_their_bases_are_in_a_registry_with_a_password(
         options = ("--prefix", f"{host}/team", "--push")
         lines, _ = await asyncio.to_thread(repository.build, *options, code=1, **instance)
         assert "the image could not be pushed: " in lines[0]
-        assert repository.catalogue() == {}
+        assert not repository.output.exists()
         async with resources.transactions(TEST) as tx:
             await network.add_authority(tx, "registry", pulling_engine.registry.authority.pem)
             setting = registries.RegistrySetting(host, USERNAME, PASSWORD)
@@ -336,6 +375,15 @@ async def test_images_and_their_bases_are_in_a_registry_with_a_password(
         pulling_engine.registry.push(engine.client, BASE, "team/base:1")
         lines, _ = await asyncio.to_thread(repository.build, "--base", f"{host}/team/base:1", **instance)
         assert lines[-1] == "2 built, 0 unchanged, 0 failed"
+        # A base of Docker Hub's, by the rule that another registry stands in for it.
+        async with resources.transactions(TEST) as tx:
+            mirror = registries.RegistrySetting(host, USERNAME, mirror_of="docker.io/library", path="team")
+            await registries.put(tx, mirror, resources.cipher)
+        lines, _ = await asyncio.to_thread(repository.build, "--base", "base:1", **instance)
+        assert lines[-1] == "0 built, 2 unchanged, 0 failed"
+        lines, _ = await asyncio.to_thread(repository.build, "--base", "none:1", code=1, **instance)
+        told = f"failed localhost/echo:1: its base image {host}/team/none:1 could not be pulled: "
+        assert lines[0].startswith(told)
 
 
 @asynccontextmanager
