@@ -206,7 +206,8 @@ class _Layers:
 
     def follow(self, event: dict[str, Any]) -> float:
         layer, status = event.get("id"), str(event.get("status"))
-        if layer and not status.startswith("Pulling from"):
+        # A layer that is there is told first, and is no work: with it all would seem done at once.
+        if layer and not status.startswith("Pulling from") and status != "Already exists":
             self._percents[layer] = self._percent(status, event.get("progressDetail") or {})
             share = sum(self._percents.values()) / len(self._percents)
             self._highest = max(self._highest, share)
@@ -218,7 +219,7 @@ class _Layers:
             return done * _DOWNLOADED
         if status == "Extracting":
             return _DOWNLOADED + done * (100 - _DOWNLOADED)
-        if status in ("Pull complete", "Already exists"):
+        if status == "Pull complete":
             return 100
         return _DOWNLOADED if status in ("Download complete", "Verifying Checksum") else 0
 

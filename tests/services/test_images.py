@@ -69,8 +69,8 @@ class Instance:
                 .values(docker_image=self.reference)
             )
 
-    async def know_registry(self, password: str = PASSWORD, **more: str) -> None:
-        setting = RegistrySetting(self.parts.registry.host, USERNAME, password, **more)
+    async def know_registry(self, password: str = PASSWORD, host: str = "", **more: str) -> None:
+        setting = RegistrySetting(host or self.parts.registry.host, USERNAME, password, **more)
         async with self.resources.transactions(TEST) as tx:
             await registries.put(tx, setting, self.resources.cipher)
 
