@@ -71,6 +71,7 @@ AUDITED: tuple[type[SQLModel], ...] = (
     models.Authority,
     models.Proxy,
     models.WatchedServer,
+    models.CatalogSource,
     models.CatalogRefresh,
     models.Dashboard,
     models.Job,

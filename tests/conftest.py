@@ -65,7 +65,8 @@ async def clean(resources: Resources) -> None:
         await connection.execute(text("TRUNCATE audit RESTART IDENTITY"))
         await connection.execute(
             text(
-                "TRUNCATE organization, worker, sign_in_count, health_check, watched_server RESTART IDENTITY CASCADE"
+                "TRUNCATE organization, worker, sign_in_count, health_check, watched_server, catalog_source "
+                "RESTART IDENTITY CASCADE"
             )
         )
 

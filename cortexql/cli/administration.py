@@ -14,12 +14,13 @@ from cortexql import duration
 from cortexql.auth.providers import look_up
 from cortexql.catalog.definition import ParsedItem, coerce
 from cortexql.cli.running import CommandError, DataDir, with_resources
-from cortexql.models import Organization, OrganizationStatus, UserStatus
+from cortexql.models import NeuronType, Organization, OrganizationStatus, UserStatus
 from cortexql.principal import Role, system
 from cortexql.resources import Resources
 from cortexql.secrets import SecretLostError
 from cortexql.services import (
     api_keys,
+    catalogues,
     configuration,
     definitions,
     identities,
@@ -40,6 +41,7 @@ user_app = typer.Typer(help="Users, their passwords and keys.", no_args_is_help=
 catalog_app = typer.Typer(help="The catalogue of definitions.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The organization's name.")]
 Login = Annotated[str, typer.Argument(help="The user's login.")]
+Kind = Annotated[NeuronType, typer.Option("--type", help="Of which kind it is.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -239,6 +241,42 @@ def list_catalog(data_dir: DataDir = None) -> None:
     )
     titles = ("definition", "type", "data types", "description")
     _print(titles, [(d.definition_id, d.type.value, " ".join(d.data_types), d.description) for d in rows])
+
+
+@catalog_app.command("sources")
+def list_sources(data_dir: DataDir = None) -> None:
+    """List where definitions are read from."""
+    found = _in_transaction(lambda tx, resources: catalogues.list_all(tx, resources.settings), data_dir)
+    rows: list[tuple[str, ...]] = [
+        (one.kind.value, one.location, "added" if one.row else "settings") for one in found
+    ]
+    _print(("type", "location", "by"), rows)
+
+
+@catalog_app.command("add")
+def add_source(
+    url: Annotated[str, typer.Argument(help="The URL of its JSON.")],
+    kind: Kind = NeuronType.ANALYZER,
+    username: Annotated[str, typer.Option(help="Who to sign in as; the password is asked for.")] = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Add a catalogue, which the next refresh reads; folders and files are named by ANALYZERS and RESPONDERS."""
+    new = catalogues.NewSource(kind, url, username, _ask_password() if username else "")
+    row = _in_transaction(
+        lambda tx, resources: catalogues.add(tx, new, resources.settings, resources.cipher), data_dir
+    )
+    print(f"added {row.location}; `cortexql catalog refresh` reads it")
+
+
+@catalog_app.command("remove")
+def remove_source(
+    location: Annotated[str, typer.Argument(help="Its URL.")],
+    kind: Kind = NeuronType.ANALYZER,
+    data_dir: DataDir = None,
+) -> None:
+    """Read a catalogue that was added no longer; what is enabled of it goes on."""
+    _in_transaction(lambda tx, _: catalogues.remove(tx, kind, location), data_dir)
+    print(f"removed {location}")
 
 
 def enable(

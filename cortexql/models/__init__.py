@@ -3,7 +3,7 @@
 from cortexql.models.attachment import Attachment, AttachmentChunk
 from cortexql.models.audit import Audit, AuditAction
 from cortexql.models.dashboard import Dashboard
-from cortexql.models.definition import CatalogRefresh, Definition, ItemType, NeuronType
+from cortexql.models.definition import CatalogRefresh, CatalogSource, Definition, ItemType, NeuronType
 from cortexql.models.image import Image, ImagePolicy
 from cortexql.models.job import (
     PAP,
@@ -40,6 +40,7 @@ __all__ = [
     "AuditAction",
     "Authority",
     "CatalogRefresh",
+    "CatalogSource",
     "Dashboard",
     "Definition",
     "HealthCheck",

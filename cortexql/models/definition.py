@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ARRAY, String
+from sqlalchemy import ARRAY, CheckConstraint, String, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -49,6 +49,24 @@ class Definition(SQLModel, table=True):
     fingerprint: str = columns.text(64)
     updated_at: datetime = columns.created_now()
     gone_at: datetime | None = columns.moment()
+
+
+class CatalogSource(SQLModel, table=True):
+    """Where definitions are read from beside the sources that the settings name: a URL, never a folder."""
+
+    __tablename__ = "catalog_source"
+    __table_args__ = (
+        UniqueConstraint("type", "location"),
+        CheckConstraint("location ~ '^https?://'", name="catalog_source_is_url"),
+    )
+
+    id: int = columns.primary_key()
+    type: NeuronType = columns.enum(NeuronType)
+    location: str = columns.text(2048)
+    username: str = columns.text(256, default="")
+    # Encrypted.
+    password: str | None = Field(default=None)
+    created_at: datetime = columns.created_now()
 
 
 class CatalogRefresh(SQLModel, table=True):

@@ -1,4 +1,4 @@
-"""Registries, authorities, proxies: for superadmins."""
+"""Registries, authorities, proxies, catalogues: for superadmins."""
 
 from typing import Annotated
 
@@ -10,9 +10,13 @@ from cortexql.schema.errors import expected
 from cortexql.schema.ids import number_of
 from cortexql.schema.network import (
     AddAuthorityInput,
+    AddCatalogSourceInput,
     Authority,
     AuthorityIdInput,
     AuthorityPayload,
+    CatalogSource,
+    CatalogSourceInput,
+    CatalogSourcePayload,
     Proxy,
     ProxyPayload,
     Registry,
@@ -20,8 +24,9 @@ from cortexql.schema.network import (
     RegistryPayload,
     SetProxyInput,
     SetRegistryInput,
+    TestCatalogSourcePayload,
 )
-from cortexql.services import network, registries
+from cortexql.services import catalogues, network, registries
 
 
 @strawberry.type
@@ -41,6 +46,12 @@ class NetworkQueries:
         async with info.context.open() as tx:
             rows = await network.list_proxies(tx)
         return [Proxy.of(row, info.context.resources.cipher) for row in rows]
+
+    @strawberry.field(description="Where definitions are read from; for superadmins.")
+    async def catalog_sources(self, info: Info) -> list[CatalogSource]:
+        async with info.context.open() as tx:
+            found = await catalogues.list_all(tx, info.context.resources.settings)
+        return [CatalogSource.of(one) for one in found]
 
 
 @strawberry.type
@@ -88,3 +99,38 @@ class NetworkMutations:
         async with info.context.open() as tx:
             row = await network.set_proxy(tx, setting, cipher)
         return ProxyPayload(proxy=Proxy.of(row, cipher))
+
+    @strawberry.mutation(
+        description="Adds a catalogue, which the next refresh reads; folders and files only the settings name."
+    )
+    @expected(CatalogSourcePayload)
+    async def add_catalog_source(
+        self, info: Info, input: Annotated[AddCatalogSourceInput, given]
+    ) -> CatalogSourcePayload:
+        new = catalogues.NewSource(input.type, input.url, input.username, input.password)
+        resources = info.context.resources
+        async with info.context.open() as tx:
+            row = await catalogues.add(tx, new, resources.settings, resources.cipher)
+        return CatalogSourcePayload(source=CatalogSource.added(row))
+
+    @strawberry.mutation(
+        description="Reads a catalogue that was added no longer: what it offers is gone, what is enabled goes on."
+    )
+    @expected(CatalogSourcePayload)
+    async def remove_catalog_source(
+        self, info: Info, input: Annotated[CatalogSourceInput, given]
+    ) -> CatalogSourcePayload:
+        async with info.context.open() as tx:
+            row = await catalogues.remove(tx, input.type, input.location)
+        return CatalogSourcePayload(source=CatalogSource.added(row))
+
+    @strawberry.mutation(description="Reads a catalogue, and says what is in it; nothing is changed.")
+    @expected(TestCatalogSourcePayload)
+    async def test_catalog_source(
+        self, info: Info, input: Annotated[CatalogSourceInput, given]
+    ) -> TestCatalogSourcePayload:
+        resources = info.context.resources
+        listing = await catalogues.test(
+            resources.transactions, resources.settings, info.context.principal, input.type, input.location
+        )
+        return TestCatalogSourcePayload.of(listing)

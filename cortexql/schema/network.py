@@ -1,4 +1,4 @@
-"""The way outside: registries, authorities, proxies."""
+"""The way outside: registries, authorities, proxies, catalogues."""
 
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -7,12 +7,15 @@ import strawberry
 from cryptography.hazmat.primitives import hashes
 
 from cortexql import models
+from cortexql.catalog.source import Listing
 from cortexql.schema.context import Info
+from cortexql.schema.enums import NeuronType
 from cortexql.schema.errors import Payload
 from cortexql.schema.ids import encode
 from cortexql.schema.organizations import Organization
+from cortexql.schema.payloads import InvalidDefinition
 from cortexql.secrets import Cipher
-from cortexql.services import network
+from cortexql.services import catalogues, network
 
 
 @strawberry.type(description="A registry of images.")
@@ -98,6 +101,74 @@ class Proxy:
     @strawberry.field(description="For whose runs; null: the whole instance.")
     async def organization(self, info: Info) -> Organization | None:
         return await _organization(info, self.owner)
+
+
+@strawberry.type(description="Where definitions are read from.")
+class CatalogSource:
+    type: NeuronType = strawberry.field(description="Of analyzers or of responders.")
+    location: str = strawberry.field(description="A URL; of the settings a folder or file, too.")
+    by_settings: bool = strawberry.field(description="Whether the settings name it; only they remove it.")
+    username: str = strawberry.field(default="", description="Empty: without credentials.")
+    has_password: bool = strawberry.field(
+        default=False, description="Whether a password is set; it is never shown."
+    )
+
+    @classmethod
+    def of(cls, source: catalogues.Source) -> "CatalogSource":
+        """Convert a source."""
+        if source.row is not None:
+            return cls.added(source.row)
+        return cls(type=source.kind, location=source.location, by_settings=True)
+
+    @classmethod
+    def added(cls, row: models.CatalogSource) -> "CatalogSource":
+        """Convert a row."""
+        return cls(
+            type=row.type,
+            location=row.location,
+            by_settings=False,
+            username=row.username,
+            has_password=row.password is not None,
+        )
+
+
+@strawberry.input(description="A catalogue, new or known by its type and URL.")
+class AddCatalogSourceInput:
+    type: NeuronType = strawberry.field(description="Of analyzers or of responders.")
+    url: str = strawberry.field(description="http or https, of a JSON list of definitions.")
+    username: str = strawberry.field(default="", description="Empty: without credentials.")
+    password: str | None = strawberry.field(default=None, description="Null is kept, empty removed.")
+
+
+@strawberry.input(description="A catalogue.")
+class CatalogSourceInput:
+    type: NeuronType = strawberry.field(description="Of analyzers or of responders.")
+    location: str = strawberry.field(description="Where it is, as it is listed.")
+
+
+@strawberry.type(description="A catalogue that was changed.")
+class CatalogSourcePayload(Payload):
+    source: CatalogSource | None = strawberry.field(
+        default=None, description="As it is now, or was until now."
+    )
+
+
+@strawberry.type(description="What was found in a catalogue; nothing was changed.")
+class TestCatalogSourcePayload(Payload):
+    readable: bool = strawberry.field(default=False, description="Whether it could be read.")
+    definitions: list[str] = strawberry.field(default_factory=list, description="Ids of what it offers.")
+    invalid: list[InvalidDefinition] = strawberry.field(
+        default_factory=list, description="What could not be used."
+    )
+
+    @classmethod
+    def of(cls, listing: Listing) -> "TestCatalogSourcePayload":
+        """Convert a listing."""
+        return cls(
+            readable=listing.complete,
+            definitions=[one.id for one in listing.definitions],
+            invalid=[InvalidDefinition(source=one.source, reason=one.reason) for one in listing.invalid],
+        )
 
 
 @strawberry.input(description="A registry, new or known by its host.")

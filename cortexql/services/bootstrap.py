@@ -26,6 +26,15 @@ class Team:
     definitions: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who takes over the account that the start made; a hash of None keeps its password."""
+
+    login: str
+    name: str
+    password_hash: str | None = None
+
+
 async def is_alone(tx: Transaction) -> bool:
     """Say whether there is no organization but the instance's own: nothing can be analyzed yet."""
     tx.principal.require(Permission.INSTANCE_MANAGE)
@@ -49,6 +58,21 @@ async def set_up(tx: Transaction, team: Team, cipher: Cipher) -> str:
     for definition_id in team.definitions:
         await neurons.enable(tx, neurons.NewNeuron(definition_id, organization=team.organization), cipher)
     return (await api_keys.renew(tx, user.login)).key
+
+
+async def take_over(tx: Transaction, owner: Owner) -> User:
+    """Make the caller's account, which the start made, its owner's. Its sessions end, its API keys go on.
+
+    Raises:
+        ConflictError: the login is taken.
+    """
+    tx.principal.require(Permission.INSTANCE_MANAGE)
+    user = await users.viewer(tx)
+    if users.to_login(owner.login) != user.login:
+        await users.rename(tx, user.login, owner.login)
+    if owner.password_hash is not None:
+        await users.set_password(tx, user.login, owner.password_hash)
+    return await users.update(tx, user.login, users.UserChange(name=owner.name))
 
 
 async def first_superadmin(transactions: Transactions, settings: Settings) -> str | None:

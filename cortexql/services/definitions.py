@@ -11,10 +11,9 @@ from cortexql.catalog import source as sources
 from cortexql.catalog.definition import ParsedDefinition
 from cortexql.errors import NotFoundError
 from cortexql.models import CatalogRefresh, Definition, NeuronType
-from cortexql.outbound import Network
 from cortexql.principal import Permission, Principal, system
 from cortexql.secrets import Cipher
-from cortexql.services import images, network, page
+from cortexql.services import catalogues, images, network, page
 from cortexql.settings import Settings
 from cortexql.transaction import Transaction, Transactions
 
@@ -51,18 +50,6 @@ class Refresh:
     def count(self, kind: ChangeKind) -> int:
         """Return how many changes are of a kind."""
         return sum(change.kind is kind for change in self.changes)
-
-
-async def read_sources(
-    settings: Settings, only: NeuronType | None = None, network: Network | None = None
-) -> list[tuple[NeuronType, sources.Listing]]:
-    """Read every configured source, outside any transaction: one may be slow."""
-    kinds = [only] if only else list(NeuronType)
-    return [
-        (kind, await sources.read(source, kind.value, network, settings.outbound_allow))
-        for kind in kinds
-        for source in settings.catalogues(kind.value)
-    ]
 
 
 async def refresh(
@@ -116,22 +103,6 @@ async def refresh_due(transactions: Transactions, settings: Settings, principal:
         record = CatalogRefresh(actor=principal.login)
         tx.session.add(record)
     return await _refresh_from(transactions, settings, principal, record=record)
-
-
-async def try_source(
-    transactions: Transactions, settings: Settings, principal: Principal, kind: NeuronType, number: int
-) -> sources.Listing:
-    """Read one source of a kind, by its place in the settings, and change nothing.
-
-    Raises:
-        NotFoundError: there is no such source.
-    """
-    principal.require(Permission.INSTANCE_MANAGE)
-    named = settings.catalogues(kind.value)
-    if not 0 <= number < len(named):
-        raise NotFoundError(f"there is no source {number} of {kind.value}s", field=("source",))
-    outside = await _outside(transactions, settings)
-    return await sources.read(named[number], kind.value, outside, settings.outbound_allow)
 
 
 async def last_refresh(tx: Transaction) -> CatalogRefresh | None:
@@ -206,17 +177,16 @@ async def _refresh_from(
     record: CatalogRefresh | None = None,
 ) -> Refresh:
     cipher = Cipher(settings.key, settings.old_keys)
-    listings = await read_sources(settings, only, await _outside(transactions, settings))
+    async with transactions(_REFRESH) as tx:
+        known = [one for one in await catalogues.known(tx, settings) if only in (None, one.kind)]
+        outside = await network.of(tx, cipher)
+    # Outside any transaction: one may be slow.
+    listings = [(one.kind, await catalogues.read(one, settings, cipher, outside)) for one in known]
     async with transactions(principal) as tx:
         done = await refresh(tx, listings, record)
     async with transactions(_REFRESH) as tx:
         await images.request_updates(tx, settings, cipher)
     return done
-
-
-async def _outside(transactions: Transactions, settings: Settings) -> Network:
-    async with transactions(_REFRESH) as tx:
-        return await network.of(tx, Cipher(settings.key, settings.old_keys))
 
 
 def _version(row: Definition) -> tuple[tuple[int, str], ...]:

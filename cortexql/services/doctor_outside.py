@@ -13,7 +13,7 @@ from cortexql.models import Registry
 from cortexql.runner.base import RunnerError
 from cortexql.runner.images import Images
 from cortexql.secrets import SecretLostError
-from cortexql.services import network, registries
+from cortexql.services import catalogues, network, registries
 from cortexql.services.health import Status
 from cortexql.services.patient import (
     DOCTOR,
@@ -133,9 +133,10 @@ async def look_into_containers(patient: Patient) -> AsyncIterator[Fault]:
     targets = [f"{host}:{port}" for host, port in await _proxy_addresses(patient)]
     async with patient.transactions(DOCTOR) as tx:
         hosts = [registries.host_of(f"{row.host}/x") for row in await registries.known(tx)]
+        locations = [one.location for one in await catalogues.known(tx, settings)]
     targets += [host if ":" in host else f"{host}:443" for host in hosts]
-    for source in (*settings.analyzers, *settings.responders):
-        parts = urlsplit(source)
+    for location in locations:
+        parts = urlsplit(location)
         if parts.scheme in ("http", "https") and parts.hostname and not targets:
             targets.append(f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}")
     if not targets:

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from cortexql.models import Neuron, Proxy, Registry, SharedConfig, WatchedServer
+from cortexql.models import CatalogSource, Neuron, Proxy, Registry, SharedConfig, WatchedServer
 from cortexql.principal import Permission
 from cortexql.secrets import Cipher
 from cortexql.transaction import Transaction
@@ -13,6 +13,7 @@ from cortexql.transaction import Transaction
 VALUES: tuple[tuple[type[Any], str], ...] = (
     (Registry, "password"),
     (WatchedServer, "password"),
+    (CatalogSource, "password"),
     (Proxy, "http"),
     (Proxy, "https"),
 )

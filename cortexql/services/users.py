@@ -61,13 +61,21 @@ async def create(tx: Transaction, new: NewUser) -> User:
         password_hash=new.password_hash,
     )
     tx.session.add(user)
-    # Another organization's login is not visible here: the unique constraint speaks.
-    try:
-        await tx.flush()
-    except Exception as error:
-        if getattr(getattr(error, "orig", None), "sqlstate", None) == "23505":
-            raise ConflictError(f"the login {login} is taken", field=("login",)) from error
-        raise
+    await _flush_login(tx, login)
+    return user
+
+
+async def rename(tx: Transaction, login: str, wanted: str) -> User:
+    """Give a user another login; sessions end, API keys go on.
+
+    Raises:
+        ConflictError: the login is taken, somewhere on the instance.
+    """
+    tx.principal.require(Permission.INSTANCE_MANAGE)
+    user = await get_credential_owner(tx, login)
+    user.login = to_login(text.check(wanted, "login", longest=MAX_LOGIN_CHARACTERS))
+    await _flush_login(tx, user.login)
+    await end_sessions(tx, user)
     return user
 
 
@@ -214,6 +222,16 @@ async def of_organizations(
 def to_login(given: str) -> str:
     """Return a login as it is stored: without case."""
     return given.strip().lower()
+
+
+async def _flush_login(tx: Transaction, login: str) -> None:
+    """Write a new login. Another organization's is not visible here: the unique constraint speaks."""
+    try:
+        await tx.flush()
+    except Exception as error:
+        if getattr(getattr(error, "orig", None), "sqlstate", None) == "23505":
+            raise ConflictError(f"the login {login} is taken", field=("login",)) from error
+        raise
 
 
 def _in(organization: Organization) -> ColumnElement[bool]:

@@ -88,13 +88,39 @@ async def test_a_catalogue_is_tested_by_a_superadmin_and_nothing_changes(
         assert source not in (await client.get("/admin/catalog")).text
     async with signed_in(url, resources, "root") as client:
         assert source in (await client.get("/admin/catalog")).text
-        form = {"kind": "analyzer", "source": "0"}
+        form = {"kind": "analyzer", "location": source}
         told = await client.post("/admin/catalog/test", data=form, headers={"HX-Request": "true"})
         assert (told.status_code, "8 read" in told.text, "<html" in told.text) == (200, True, False)
         assert "8 read" in (await client.post("/admin/catalog/test", data=form)).text
-        for wrong, status in (({"source": "9"}, 404), ({"source": "x"}, 400), ({"kind": "x"}, 400)):
+        for wrong, status in (
+            ({"location": "/etc"}, 404),
+            ({"kind": "responder"}, 404),
+            ({"kind": "x"}, 400),
+        ):
             assert (await client.post("/admin/catalog/test", data=form | wrong)).status_code == status, wrong
         assert "0 changed" in (await client.post("/admin/catalog/refresh")).text
+
+
+async def test_the_console_adds_reads_and_tells_in_the_place_of_the_form(
+    url: str, world: World, resources: Resources
+) -> None:
+    htmx = {"HX-Request": "true"}
+    form = {"kind": "analyzer", "url": "http://127.0.0.1:1/x.json", "password": "hunter2hunter2"}
+    async with signed_in(url, resources, "root") as client:
+        refused = await client.post("/admin/catalog/sources", data=form | {"url": "/etc"}, headers=htmx)
+        assert (refused.status_code, "<html" in refused.text, 'value="/etc"' in refused.text) == (
+            400,
+            False,
+            True,
+        )
+        done = await client.post("/admin/catalog/sources", data=form, headers=htmx)
+        assert (done.status_code, "loopback" in done.text, "hunter2" in done.text) == (200, True, False)
+        form["location"] = form["url"]
+        tried = await client.post("/admin/catalog/test", data=form)
+        assert "not read" in tried.text
+        removed = await client.post("/admin/catalog/sources/remove", data=form)
+        assert removed.status_code == 303
+        assert form["location"] not in (await client.get("/admin/catalog")).text
 
 
 async def test_the_own_name_is_changed_and_no_other(url: str, world: World, resources: Resources) -> None:

@@ -78,11 +78,14 @@ async def test_a_superadmins_first_day(
     await enter(page, url, settings.admin_login)
     await page.get_by_role("link", name="Set up").click()
     await page.get_by_label("Name", exact=True).fill("team")
-    await page.get_by_label("Login").fill("ann")
+    await page.get_by_label("Your login").fill("zoe")
+    await page.get_by_label("Your full name").fill("Zoe")
+    await page.get_by_label("Its admin's login").fill("ann")
     await page.get_by_label("A password of your own").fill("a battery of my own")
     await page.locator("#password").fill(PASSWORD)
     await page.get_by_role("button", name="All or none").first.click()
     await page.get_by_label("Echo 1.0").check()
+    await add_a_catalogue(page)
     assert await faults(page, "superadmin", "/admin/filled/setup") == []
     await page.get_by_role("button", name="Set up").click()
     await expect(page.locator(".secret-once")).to_be_visible()
@@ -104,8 +107,7 @@ async def test_a_superadmins_first_day(
     await page.locator("form", has=page.locator('input[value="proxies"]')).get_by_role("button").click()
     await expect(page.locator("#tested-proxies .state")).to_have_text("proxies")
     await go(page, "Catalogue")
-    await page.get_by_role("button", name="Test analyzers of").first.click()
-    await expect(page.locator("#tested-analyzer-0")).to_contain_text("8 read")
+    await try_catalogues(page)
     await page.get_by_role("button", name="Refresh").click()
     await expect(page.locator("#refreshed")).to_contain_text("0 changed")
     await go(page, "Settings")
@@ -140,3 +142,29 @@ async def enter_as_ann(page: Page, url: str) -> None:
         .first.click()
     )
     await expect(page.locator("html[data-bs-theme]")).to_have_count(1)
+
+
+async def add_a_catalogue(page: Page) -> None:
+    """Add one that cannot be read, in the form of the first run."""
+    await page.get_by_label("URL of its JSON").fill("http://127.0.0.1:1/analyzers.json")
+    await page.get_by_role("button", name="Add", exact=True).click()
+    await expect(page.get_by_role("alert")).to_contain_text("loopback")
+    await expect(page.get_by_label("Echo 1.0")).to_be_checked()
+    await expect(page.get_by_role("alert")).to_be_focused()
+
+
+async def try_catalogues(page: Page) -> None:
+    """Test what there is, remove what was added, and add it anew."""
+    await page.get_by_role("button", name="Test analyzers of").first.click()
+    await expect(page.locator("#tested-1")).to_contain_text("8 read")
+    location = "http://127.0.0.1:1/analyzers.json"
+    await page.get_by_role("button", name=f"Remove analyzers of {location}").click()
+    await expect(page.get_by_text("Removed.")).to_be_visible()
+    await page.get_by_label("URL of its JSON").fill(location)
+    await page.get_by_role("button", name="Add and read").click()
+    await expect(page.locator("#catalogues").get_by_role("status")).to_contain_text("loopback")
+    await expect(page.get_by_role("button", name="Add and read")).to_be_focused()
+    tested = page.get_by_role("button", name="Test analyzers of").first
+    await tested.click()
+    await expect(page.locator("#tested-1")).to_contain_text("8 read")
+    await expect(tested).to_be_focused()

@@ -89,6 +89,8 @@ SECRETS = """mutation($key: ID!) {
 }"""
 INSTANCE = """mutation($misp: String!) {
   setRegistry(input: {host: "127.0.0.1:1", username: "u", password: "canary7w4q-registry"}) { errors { code } }
+  addCatalogSource(input: {type: ANALYZER, url: "http://127.0.0.1:1/x.json", username: "u",
+                           password: "canary7w4q-catalogue"}) { errors { code } }
   setProxy(input: {https: "http://u:canary7w4q-proxy@proxy.example:3128",
                    http: "http://u:canary7w4q-plain@proxy.example:3128", noProxy: "127.0.0.1"}) { errors { code } }
   watchServer(input: {name: "m", kind: MISP, url: $misp, key: "canary7w4q-misp", receives: true}) { errors { code } }
@@ -104,6 +106,8 @@ REFUSED = """mutation {
   authority: addAuthority(input: {name: "own",
     certificates: "-----BEGIN PRIVATE KEY-----\\ncanary7w4q\\n-----END PRIVATE KEY-----"}) { errors { message } }
   proxy: setProxy(input: {http: "socks://u:canary7w4q@proxy.example"}) { errors { message } }
+  catalogue: addCatalogSource(input: {type: ANALYZER, url: "https://u:canary7w4q@example.org"})
+    { errors { message } }
   watched: watchServer(input: {name: "x", kind: MISP, url: "https://u:canary7w4q@example.org"}) { errors { message } }
 }"""
 SEND = "mutation($id: ID!) { sendToMisp(input: {server: $id}) { errors { code message } } }"
@@ -112,6 +116,7 @@ FORMS = {
     "/admin/network/registry": {"host": " ", "password": CANARY},
     "/admin/network/proxy": {"http": f"socks://u:{CANARY}@proxy.example"},
     "/admin/network/authority": {"name": "x", "certificates": f"-----BEGIN PRIVATE KEY-----\n{CANARY}"},
+    "/admin/catalog/sources": {"kind": "analyzer", "url": "ftp://x", "password": CANARY},
     "/admin/servers": {"name": "x", "kind": "misp", "url": "ftp://x", "key": CANARY},
     "/admin/users": {"login": "", "name": "", "password": CANARY, "organization": "alpha"},
     "/admin/users/read@alpha/password": {"password": f"{CANARY}\0"},
@@ -147,6 +152,7 @@ TAKING = {
     "UpdateNeuronInput.configuration",
     "UpdateSharedConfigInput.configuration",
     "SetRegistryInput.password",
+    "AddCatalogSourceInput.password",
     "SetProxyInput.http",
     "SetProxyInput.https",
     "AddAuthorityInput.certificates",

@@ -25,6 +25,7 @@ from tests.parts.authorities import make_authority
 Case = tuple[frozenset[Role], dict[str, Any]]
 # Who may use a field, and what it is given: about alpha's own things, wherever it takes any.
 DASHBOARD = json.dumps({"format": "cortexql-dashboard", "version": 1, "name": "Imported", "widgets": []})
+CATALOGUE = "http://127.0.0.1:1/analyzers.json"
 SECRECY = {"name": "greeting", "secret": True}
 LOGIN, OBSERVABLE = {"login": "target@alpha"}, {"dataType": "ip", "data": "192.0.2.9"}
 
@@ -47,6 +48,7 @@ def queries(world: World, job: Job) -> dict[str, Case]:
         "registries": (SUPERADMINS, {}),
         "authorities": (SUPERADMINS, {}),
         "proxies": (SUPERADMINS, {}),
+        "catalogSources": (SUPERADMINS, {}),
         "auditEntries": (ADMINS, {}),
         "jobs": (EVERYBODY, {}),
         "job": (EVERYBODY, {"id": job_id}),
@@ -102,6 +104,9 @@ def mutations(world: World, job: Job) -> dict[str, Case]:
         "setQuota": (ADMINS, quota),
         "setRegistry": (SUPERADMINS, registry | {"username": "", "mirrorOf": "", "path": ""}),
         "removeRegistry": (SUPERADMINS, registry),
+        "addCatalogSource": (SUPERADMINS, {"type": "ANALYZER", "url": CATALOGUE, "username": ""}),
+        "testCatalogSource": (SUPERADMINS, {"type": "ANALYZER", "location": CATALOGUE}),
+        "removeCatalogSource": (SUPERADMINS, {"type": "ANALYZER", "location": CATALOGUE}),
         "addAuthority": (SUPERADMINS, authority),
         "removeAuthority": (SUPERADMINS, {"id": encode("Authority", 1)}),
         "setProxy": (SUPERADMINS, proxy),

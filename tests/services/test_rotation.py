@@ -6,7 +6,16 @@ import pytest
 from sqlalchemy import delete, text
 
 from cortexql.auth import session
-from cortexql.models import Neuron, Proxy, Registry, ServerKind, SharedConfig, WatchedServer
+from cortexql.models import (
+    CatalogSource,
+    Neuron,
+    NeuronType,
+    Proxy,
+    Registry,
+    ServerKind,
+    SharedConfig,
+    WatchedServer,
+)
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.secrets import Cipher, SecretLostError
@@ -30,13 +39,16 @@ async def stored(resources: Resources, world: World) -> AsyncIterator[None]:
         tx.session.add(shared)
         tx.session.add(Registry(host="rotated.example", password=OLD.encrypt("4")))
         tx.session.add(Proxy(organization_id=organization_id, http=OLD.encrypt("5"), https=OLD.encrypt("6")))
+        location = "https://catalogue.example/analyzers.json"
+        password = OLD.encrypt("8")
+        tx.session.add(CatalogSource(type=NeuronType.ANALYZER, location=location, password=password))
         server = WatchedServer(
             name="rotated", kind=ServerKind.MISP, url="https://misp.example", password=OLD.encrypt("7")
         )
         tx.session.add(server)
     yield
     async with resources.transactions(SHELL) as tx:
-        for table in (Registry, WatchedServer):
+        for table in (CatalogSource, Registry, WatchedServer):
             await tx.session.execute(delete(table))
 
 
@@ -53,10 +65,10 @@ async def left(resources: Resources, key_id: str) -> list[str]:
 
 
 async def test_all_secrets_are_encrypted_anew(resources: Resources, stored: None) -> None:
-    tables = ["neuron", "proxy", "registry", "shared_config", "watched_server"]
+    tables = ["catalog_source", "neuron", "proxy", "registry", "shared_config", "watched_server"]
     assert await left(resources, OLD.key_id) == tables
     async with resources.transactions(SHELL) as tx:
-        assert await rotation.rotate(tx, NEW) == 7
+        assert await rotation.rotate(tx, NEW) == 8
     assert await left(resources, OLD.key_id) == []
     assert await left(resources, NEW.key_id) == tables
     async with resources.transactions(SHELL) as tx:

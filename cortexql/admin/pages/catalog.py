@@ -8,13 +8,11 @@ from starlette.responses import Response
 from cortexql.admin import configuring, secrecy
 from cortexql.admin.pages.owners import organization_names
 from cortexql.admin.secrecy import Choice
-from cortexql.admin.visit import Visit, to_int
+from cortexql.admin.visit import Visit
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import Definition, NeuronType
-from cortexql.outbound import without_credentials
 from cortexql.principal import Permission
-from cortexql.services import configuration, definitions, neurons, organizations, shared_configs
-from cortexql.settings import Settings
+from cortexql.services import catalogues, configuration, definitions, neurons, organizations, shared_configs
 from cortexql.transaction import Transaction
 
 _PAGE = 50
@@ -29,21 +27,58 @@ async def refresh(visit: Visit) -> Response:
     """Read every source again, and tell what it brought, entry by entry."""
     resources = visit.resources
     done = await definitions.refresh_all(resources.transactions, resources.settings, visit.principal)
-    return await _list(visit, done)
+    return await _list(visit, done, partial="catalog/_refreshed.html")
 
 
 async def test_source(visit: Visit) -> Response:
     """Read one source now, and say what is in it; nothing is changed."""
     visit.principal.require(Permission.INSTANCE_MANAGE)
     resources = visit.resources
-    listing = await definitions.try_source(
+    listing = await catalogues.test(
         resources.transactions,
         resources.settings,
         visit.principal,
-        _kind(visit.given("kind")) or NeuronType.ANALYZER,
-        to_int(visit.given("source"), "source"),
+        given_kind(visit),
+        visit.given("location"),
     )
     return visit.page("catalog/tested.html", partial="catalog/_tested.html", listing=listing)
+
+
+async def add_source(visit: Visit) -> Response:
+    """Add a source, read all of them, and tell what that brought; a blank password is kept."""
+    visit.principal.require(Permission.INSTANCE_MANAGE)
+    resources = visit.resources
+    try:
+        await _add_given(visit)
+        done = await definitions.refresh_all(resources.transactions, resources.settings, visit.principal)
+    except CortexError as error:
+        return await _list(visit, partial="catalog/_sources.html", error=error)
+    return await _list(visit, done, partial="catalog/_sources.html", added=True)
+
+
+async def remove_source(visit: Visit) -> Response:
+    """Read a source no longer."""
+    visit.principal.require(Permission.INSTANCE_MANAGE)
+    async with visit.open() as tx:
+        await catalogues.remove(tx, given_kind(visit), visit.given("location"))
+    return visit.to("/catalog", done="removed")
+
+
+async def _add_given(visit: Visit) -> None:
+    """Add the source that was filled in."""
+    new = catalogues.NewSource(
+        given_kind(visit),
+        visit.given("url"),
+        visit.given("username"),
+        str(visit.form.get("password") or "") or None,
+    )
+    async with visit.open() as tx:
+        await catalogues.add(tx, new, visit.resources.settings, visit.resources.cipher)
+
+
+def given_kind(visit: Visit) -> NeuronType:
+    """Return of which kind a source is."""
+    return _kind(visit.given("kind")) or NeuronType.ANALYZER
 
 
 async def show_enable(visit: Visit) -> Response:
@@ -71,7 +106,14 @@ async def enable(visit: Visit) -> Response:
     return visit.to(f"/neurons/{neuron.id}", done="enabled")
 
 
-async def _list(visit: Visit, refreshed: definitions.Refresh | None = None) -> Response:
+async def _list(
+    visit: Visit,
+    refreshed: definitions.Refresh | None = None,
+    *,
+    partial: str = "catalog/_table.html",
+    added: bool = False,
+    error: CortexError | None = None,
+) -> Response:
     filters = {name: value for name in ("search", "type", "data_type") if (value := visit.asked(name))}
     async with visit.open() as tx:
         page = await definitions.list_page(
@@ -82,25 +124,21 @@ async def _list(visit: Visit, refreshed: definitions.Refresh | None = None) -> R
             data_type=filters.get("data_type"),
         )
         enabled = await neurons.list_by_definition(tx, [row.id for row in page.rows])
+        is_root = visit.may("instance_manage")
+        sources = await catalogues.list_all(tx, visit.resources.settings) if is_root else []
     named = {row.id: [n for n in enabled if n.definition_pk == row.id] for row in page.rows}
     return visit.page(
         "catalog/list.html",
-        partial="catalog/_refreshed.html" if refreshed else "catalog/_table.html",
+        partial=partial,
         page=page,
         filters=filters,
         enabled=named,
         refreshed=refreshed,
-        sources=source_names(visit.resources.settings) if visit.may("instance_manage") else [],
+        added=added,
+        sources=sources,
+        status=error.status if error else 200,
+        error=error.message if error else "",
     )
-
-
-def source_names(settings: Settings) -> list[tuple[NeuronType, int, str]]:
-    """Return the sources of definitions: of which kind, at which place in the settings, and where it is."""
-    return [
-        (kind, number, without_credentials(source) if "://" in source else source)
-        for kind in NeuronType
-        for number, source in enumerate(settings.catalogues(kind.value))
-    ]
 
 
 async def _form(visit: Visit, error: CortexError | None = None) -> Response:

@@ -89,11 +89,25 @@
     if (form) count(form);
   });
   // A page that refuses says why: where the keyboard is, and where a screen reader begins.
+  const attend = (element) => {
+    if (!element.matches("a[href], button, input, select, textarea")) element.tabIndex = -1;
+    element.focus();
+  };
   const refusal = document.querySelector('main [role="alert"]');
-  if (refusal) {
-    refusal.tabIndex = -1;
-    refusal.focus();
-  }
+  if (refusal) attend(refusal);
+  // After a swap the keyboard is where it was: at what asked, at what stands in its place now, or at what was refused.
+  let asking = null;
+  const named = (element) => element.id || element.getAttribute("aria-label") || element.textContent.trim();
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    asking = event.detail.elt.contains(document.activeElement) ? document.activeElement : null;
+  });
+  document.addEventListener("htmx:afterSettle", (event) => {
+    if (!asking || document.activeElement !== document.body) return;
+    const part = event.detail.elt;
+    const alike = [...part.querySelectorAll(asking.tagName)].find((one) => named(one) === named(asking));
+    attend(part.querySelector('[role="alert"]') ?? (asking.isConnected ? asking : (alike ?? part)));
+    asking = null;
+  });
   // Refusals come in the server's words; that it is silent is said here, until it answers again.
   document.addEventListener("htmx:sendError", () => {
     const told = Object.assign(document.createElement("div"), { className: "alert alert-danger silent", textContent: "The server does not answer. Try again." });
