@@ -33,6 +33,7 @@ from cortexql.resolvers.network import NetworkMutations, NetworkQueries
 from cortexql.resolvers.neurons import NeuronMutations, NeuronQueries
 from cortexql.resolvers.nodes import NodeQueries
 from cortexql.resolvers.organizations import OrganizationMutations, OrganizationQueries
+from cortexql.resolvers.preferences import PreferencesMutations, PreferencesQueries
 from cortexql.resolvers.servers import ServerMutations
 from cortexql.resolvers.sightings import SightingMutations
 from cortexql.resolvers.statistics import StatisticsQueries
@@ -65,6 +66,7 @@ class Query(
     JobQueries,
     StatisticsQueries,
     DashboardQueries,
+    PreferencesQueries,
     NodeQueries,
 ):
     pass
@@ -79,6 +81,7 @@ class Mutation(
     ServerMutations,
     SightingMutations,
     DashboardMutations,
+    PreferencesMutations,
 ):
     pass
 

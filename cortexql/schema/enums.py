@@ -27,6 +27,7 @@ from cortexql.services.definitions import ChangeKind as CatalogChangeKind
 from cortexql.services.health import Status as HealthStatus
 from cortexql.services.identities import Admission
 from cortexql.services.jsonpath import Comparison
+from cortexql.services.preferences import Theme
 from cortexql.services.statistics import Interval as StatsInterval
 from cortexql.services.statistics import JobKey, ReportKey
 from cortexql.services.submission import Outcome
@@ -61,6 +62,7 @@ __all__ = [
     "RunnerKind",
     "ServerKind",
     "StatsInterval",
+    "Theme",
     "UserStatus",
     "WidgetBucket",
     "WidgetMeasure",
@@ -152,6 +154,11 @@ _enum(
     UserStatus,
     "Whether a user may come in.",
     {"ACTIVE": "May come in.", "LOCKED": "May not; its keys and sessions hold no more."},
+)
+_enum(
+    Theme,
+    "Colours.",
+    {"SYSTEM": "As the reader's computer has them.", "LIGHT": "Dark on light.", "DARK": "Light on dark."},
 )
 _enum(
     OrganizationStatus,

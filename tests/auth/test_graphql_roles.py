@@ -57,6 +57,7 @@ def queries(world: World, job: Job) -> dict[str, Case]:
         "reportStats": (EVERYBODY, {}),
         "observables": (EVERYBODY, {}),
         "dashboards": (EVERYBODY, {}),
+        "preferences": (EVERYBODY, {}),
         "dashboard": (EVERYBODY, {"id": encode("ReadyDashboard", 1)}),
         "widgetData": (
             EVERYBODY,
@@ -85,6 +86,9 @@ def mutations(world: World, job: Job) -> dict[str, Case]:
         "sightObservable": (SUBMITTERS, observable | {"place": "mail gateway", "at": None, "note": ""}),
         "removeSighting": (SUBMITTERS, {"id": encode("Sighting", 1)}),
         "cancelJob": (SUBMITTERS, job_id),
+        "setTheme": (EVERYBODY, {"theme": "DARK"}),
+        "keepSelection": (SUBMITTERS, {"name": "mine", "analyzers": ["Echo_1_0"]}),
+        "forgetSelection": (EVERYBODY, {"name": "mine"}),
         "deleteJob": (SUBMITTERS, job_id),
         "createOrganization": (SUPERADMINS, {"name": "gamma", "description": ""}),
         "updateOrganization": (SUPERADMINS, {"name": "alpha", "description": "changed"}),
@@ -228,6 +232,7 @@ async def test_another_organizations_admin_changes_nothing_of_ours(
 ) -> None:
     """What names something of alpha's names nothing; what names nothing is done in the own organization."""
     own = {"runAnalyzer", "analyze", "refreshCatalog", "createDashboard", "importDashboard"}
+    own |= {"setTheme", "keepSelection", "forgetSelection"}
     headers = world.beta.headers(Role.ORGADMIN)
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
         before = await whole(resources)

@@ -102,7 +102,7 @@ async def _selected(tx: Transaction, name: str) -> set[int]:
     kept = next((one for one in await preferences.selections(tx) if one.name == name), None)
     if kept is None:
         raise NotFoundError(f"there is no selection {name}")
-    return set(kept.neurons)
+    return {neuron.id for neuron in kept.neurons}
 
 
 async def submit(visit: Visit) -> Response:

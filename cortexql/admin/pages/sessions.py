@@ -15,6 +15,7 @@ from cortexql.resources import Resources
 from cortexql.services import preferences
 from cortexql.services.credentials import ProviderUnavailableError
 from cortexql.services.identities import NotAdmittedError
+from cortexql.services.preferences import Theme
 
 # The ID token of a sign-in at the provider: by it the provider knows whom to sign out. It is no credential here.
 OIDC_HINT = "cortexql_oidc_hint"
@@ -66,8 +67,8 @@ async def choose_theme(request: Request) -> Response:
     resources: Resources = request.app.state.resources
     csrf.check_same_origin(request, resources.settings.public_url)
     async with request.form(max_files=0) as form:
-        chosen = str(form.get("theme", ""))
-    chosen = chosen if chosen in preferences.THEMES else ""
+        given = str(form.get("theme", ""))
+    chosen = Theme(given) if given in set(Theme) else Theme.SYSTEM
     with suppress(UnauthenticatedError):
         if principal := await caller_of(resources, request):
             async with resources.transactions(principal) as tx:
