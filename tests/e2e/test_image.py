@@ -5,12 +5,15 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.deployment.images import IMAGE, PROJECT, build_cortexql
+from tests.deployment.test_deployment import packed
 from tests.parts import debian
+from tests.parts.authorities import make_authority
 from tests.parts.docker_engine import DockerEngine
 from tests.parts.docker_images import make_base
 from tests.parts.fixtures import skipped_when_missing
@@ -51,6 +54,43 @@ def test_the_image_serves_without_root(engine: DockerEngine) -> None:
         assert doctor.exit_code == 0, doctor.output.decode()
     finally:
         container.remove(force=True, v=True)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_the_container_tells_its_health(engine: DockerEngine, tmp_path: Path, *, tls: bool) -> None:
+    environment = {"CORTEXQL_RUNNERS": "process"}
+    if tls:
+        environment["CORTEXQL_TLS_CERTIFICATE"] = "/data/tls.pem"
+    container = engine.client.containers.create(IMAGE, environment=environment)
+    try:
+        # For a name that is not the address at which the check asks.
+        certificate, key = make_authority().issue(tmp_path, "cortexql.example.org")
+        (tmp_path / "tls.pem").write_text(key.read_text() + certificate.read_text())
+        container.put_archive("/data", packed(tmp_path / "tls.pem"))
+        container.start()
+        check = container.client.images.get(IMAGE).attrs["Config"]["Healthcheck"]["Test"]
+        assert check[0] == "CMD"
+        assert container.exec_run(check[1:]).exit_code != 0, "nothing listens yet"
+        await_health(container)
+        address = container.attrs["NetworkSettings"]["IPAddress"]
+        scheme, other = ("https", "http") if tls else ("http", "https")
+        assert httpx.get(f"{scheme}://{address}:9001/readyz", verify=False).status_code == 200
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{other}://{address}:9001/readyz", verify=False)
+    finally:
+        container.remove(force=True, v=True)
+
+
+def await_health(container: Any) -> None:
+    give_up = time.monotonic() + 120
+    while True:
+        container.reload()
+        state = container.attrs["State"]
+        if state["Health"]["Status"] == "healthy":
+            return
+        assert state["Running"], container.logs().decode()
+        assert time.monotonic() < give_up, state
+        time.sleep(0.5)
 
 
 def test_compose_reads_the_file(tmp_path: Path) -> None:
