@@ -40,6 +40,7 @@ def fields(neuron: Neuron, settings: Settings, *, by_superadmin: bool) -> list[F
         "image_policy": _POLICIES[ImagePolicy(settings.docker_pull)],
         "network": settings.docker_network,
         "read_only": "writable",
+        "non_root": "as the image says",
         "memory": settings.docker_memory,
         "cpus": f"{settings.docker_cpus:g}",
         "pids": str(settings.docker_pids),
@@ -74,6 +75,7 @@ _LABELS = {
     "image_digest": "Pinned digest",
     "network": "Network",
     "read_only": "Root file system",
+    "non_root": "User",
     "memory": "Memory",
     "cpus": "CPUs",
     "pids": "Processes",
@@ -83,6 +85,7 @@ _LABELS = {
 _READERS: dict[str, Callable[[str], Any]] = {
     "image_policy": ImagePolicy,
     "read_only": lambda text: text == "true",
+    "non_root": lambda text: text == "true",
     "cpus": float,
     "pids": int,
     "max_output_bytes": int,
@@ -95,6 +98,8 @@ def _choices(name: str, *, by_superadmin: bool) -> Mapping[str, str] | None:
         return {policy.value: words for policy, words in _POLICIES.items()}
     if name == "read_only":
         return {"true": "read-only", "false": "writable"}
+    if name == "non_root":
+        return {"true": "nobody", "false": "as the image says"}
     if name == "network" and not by_superadmin:
         return {"none": "none"}
     return None

@@ -62,9 +62,11 @@ class RunSpec:
     file: InputFile | None = None
     cacerts: str | None = None
     limits: Limits = field(default_factory=Limits)
-    # Of a container: its network where it is not the runner's own default, and whether its root is read-only.
+    # Of a container: its network where it is not the runner's own default, whether its root is read-only, and whether
+    # it runs as nobody, whoever its image names.
     network: str | None = None
     read_only: bool = False
+    non_root: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 

@@ -46,6 +46,7 @@ OWNER_LABEL = "cortexql.owner"  # the runner's own folder, by name
 JOBS_LABEL = "cortexql.jobs"  # which of the world's folders holds that folder
 _FIRST_SIGNAL, _LAST_SIGNAL = 129, 192  # 128 + the signal's number, as shells have it
 _SIGKILL = 137
+_NOBODY = "65534:65534"
 _CALL_THREADS = 32
 # A wait is asked anew so often: a connection that died without a word would else be waited on for ever, and what the
 # container wrote is looked at in between.
@@ -167,6 +168,7 @@ class DockerRunner:
         config: dict[str, Any] = client.create_container_config(
             image_id,
             None,
+            user=_NOBODY if spec.non_root else None,
             # Without a source: a new one, which is removed with the container.
             volumes=["/job"] if spec.read_only else None,
             environment=_environment(spec),

@@ -207,6 +207,7 @@ class ContainerInput:
     pids: int | None = strawberry.field(default=UNSET, description="Processes and threads.")
     network: str | None = strawberry.field(default=UNSET, description="none, bridge or a named network.")
     read_only: bool | None = strawberry.field(default=UNSET, description="Whether its root is read-only.")
+    non_root: bool | None = strawberry.field(default=UNSET, description="Whether it runs as nobody.")
     max_output_bytes: int | None = strawberry.field(default=UNSET, description="Largest output.json.")
     max_log_lines: int | None = strawberry.field(default=UNSET, description="Lines of its log that are kept.")
 

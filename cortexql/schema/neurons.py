@@ -94,6 +94,9 @@ class Container:
     pids: int | None = strawberry.field(description="Processes and threads.")
     network: str | None = strawberry.field(description="none, bridge or a named network.")
     read_only: bool | None = strawberry.field(description="Whether its root is read-only; /job never is.")
+    non_root: bool | None = strawberry.field(
+        description="Whether it runs as nobody, and not as its image says."
+    )
     max_output_bytes: int | None = strawberry.field(description="Largest output.json.")
     max_log_lines: int | None = strawberry.field(description="Lines of its log that are kept.")
 

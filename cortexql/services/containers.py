@@ -31,6 +31,7 @@ class Container:
     pids: int | None = None
     network: str | None = None
     read_only: bool | None = None
+    non_root: bool | None = None
     max_output_bytes: int | None = None
     max_log_lines: int | None = None
 
@@ -110,6 +111,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "pids": lambda value: 1 <= value <= 2**22,
     "network": lambda value: _NETWORK.fullmatch(value) is not None and value != "host",
     "read_only": lambda value: isinstance(value, bool),
+    "non_root": lambda value: isinstance(value, bool),
     "max_output_bytes": lambda value: 1 <= value < 2**31,
     "max_log_lines": lambda value: 0 < value <= 100_000,
 }

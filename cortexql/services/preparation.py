@@ -127,6 +127,7 @@ async def _spec(
         limits=containers.limits(container, context.settings),
         network=container.network,
         read_only=container.read_only or False,
+        non_root=container.non_root or False,
         environment=_proxy_environment(config.get("proxy"), outside),
         labels={"cortexql.job": str(job.id), "cortexql.attempt": str(job.attempts)},
     )

@@ -35,10 +35,11 @@ async def test_containers_are_made_as_the_form_says_and_the_hosts_part_is_a_supe
             form = {
                 "container:image_policy": "never",
                 "container:read_only": "true",
+                "container:non_root": "true",
                 "container:network": "none",
             }
             assert (await client.post(f"{address}/container", data=form)).status_code == 303
-            expected = {"image_policy": "never", "read_only": True, "network": "none"}
+            expected = {"image_policy": "never", "read_only": True, "non_root": True, "network": "none"}
             assert (await read_neuron(resources, world, world.alpha.neuron.id)).container == expected
             for wrong, told in (
                 ({"container:memory": "8g"}, "memory of containers is for superadmins"),
@@ -56,9 +57,15 @@ async def test_containers_are_made_as_the_form_says_and_the_hosts_part_is_a_supe
             page = (await client.get(address)).text
             assert ('value="2g"' in page, 'value="1.5"' in page) == (True, True)
         kept = await read_neuron(resources, world, world.alpha.neuron.id)
-        assert kept.container == {"read_only": True, "network": "none", "memory": "2g", "cpus": 1.5}
+        assert kept.container == {
+            "read_only": True,
+            "non_root": True,
+            "network": "none",
+            "memory": "2g",
+            "cpus": 1.5,
+        }
         async with signed_in(url, resources, "orgadmin@alpha") as client:
-            form = {"container:read_only": "", "container:network": "none"}
+            form = {"container:read_only": "", "container:non_root": "", "container:network": "none"}
             assert (await client.post(f"{address}/container", data=form)).status_code == 303
         async with signed_in(url, resources, "orgadmin@beta") as client:
             assert (await client.post(f"{address}/container", data=form)).status_code == 404

@@ -63,7 +63,7 @@ async def test_a_superadmin_sets_the_way_outside_and_no_secret_comes_back(url: s
 
 UPDATE = """mutation ($id: ID!, $container: ContainerInput!) {
   updateNeuron(input: {id: $id, container: $container}) {
-    neuron { container { imagePolicy imageDigest memory network readOnly } } errors { code field message } }
+    neuron { container { imagePolicy imageDigest memory network readOnly nonRoot } } errors { code field message } }
 }"""
 
 
@@ -75,13 +75,14 @@ async def test_an_orgadmin_chooses_the_policy_and_a_superadmin_the_resources(url
     async def update(headers: dict[str, str], **container: Any) -> Any:
         return (await ask(url, headers, UPDATE, id=id_, container=container))["data"]["updateNeuron"]
 
-    mine = await update(admin, imagePolicy="ALWAYS", network="none", readOnly=True)
+    mine = await update(admin, imagePolicy="ALWAYS", network="none", readOnly=True, nonRoot=True)
     assert mine["neuron"]["container"] == {
         "imagePolicy": "ALWAYS",
         "imageDigest": None,
         "memory": None,
         "network": "none",
         "readOnly": True,
+        "nonRoot": True,
     }
     for container in ({"memory": "2g"}, {"network": "bridge"}, {"pids": 9}):
         refused = await update(admin, **container)

@@ -279,6 +279,22 @@ time.sleep(60)
     assert (job.status, job.error_message) == (JobStatus.FAILURE, message)
 
 
+@pytest.mark.parametrize("read_only", [False, True], ids=["writable", "read-only"])
+async def test_a_neuron_runs_as_nobody_where_that_is_set(instance: Instance, *, read_only: bool) -> None:
+    code = """
+import os
+(output / "made").write_text("")
+writable = [path for path in ("/", "/etc", "/worker") if os.access(path, os.W_OK)]
+raise SystemExit(f"{os.getuid()} {os.getgid()} {os.getgroups()} {writable}")
+"""
+    for non_root, told in ((True, "65534 65534 [65534] []"), (False, "0 0 ")):
+        await instance.set(read_only=read_only, non_root=non_root)
+        job = await instance.end(f"{code}# {non_root}")
+        assert told in (job.error_message or "")
+    await instance.set(read_only=read_only, non_root=True)
+    assert (await instance.end("report()")).status is JobStatus.SUCCESS
+
+
 async def test_artifacts_that_lead_elsewhere_are_left_out_of_the_report(instance: Instance) -> None:
     """Nothing of the worker's host or of the container's own system comes out by a name or a link."""
     code = """
