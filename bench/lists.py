@@ -1,4 +1,6 @@
-"""A page of jobs over HTTP beside the same rows by bare Starlette, asyncpg and json.dumps, in the same process.
+"""A page of jobs over HTTP beside the same rows by bare Starlette, asyncpg and json.dumps, in the same run.
+
+Both are served by uvicorn with our options, in one process, and asked in turns.
 
 `python -m bench.lists`: with a thousand jobs, then with a million.
 """
@@ -24,7 +26,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cortexql import embedded, migrate
-from cortexql.app import create_app
+from cortexql.cli.servers import serving, web_server
 from cortexql.principal import Role, system
 from cortexql.resources import Resources, open_resources
 from cortexql.services import api_keys, definitions, neurons, organizations, users
@@ -121,14 +123,12 @@ def _bare(pool: Any, organization_id: int) -> Starlette:
 
 async def _compare(settings: Settings, key: str, bare: Starlette, requests: int) -> tuple[float, float]:
     """Return the median seconds of a page, bare and by us, taken in turns."""
-    app = create_app(settings)
     headers = {"Authorization": f"Bearer {key}"}
     async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(bare), base_url="http://bare") as floor,
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://ours", headers=headers
-        ) as ours,
+        web_server(settings, "127.0.0.1", 0) as our_url,
+        serving(bare, settings, "127.0.0.1", 0) as bare_url,
+        httpx.AsyncClient(base_url=bare_url) as floor,
+        httpx.AsyncClient(base_url=our_url, headers=headers) as ours,
     ):
         ways: tuple[tuple[Callable[[], Awaitable[Any]], list[float]], ...] = (
             (lambda: floor.get("/"), []),

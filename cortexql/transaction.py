@@ -2,7 +2,8 @@
 
 `async with transactions(principal) as tx:` opens one database transaction, seen through the principal's eyes: every
 ORM statement is narrowed to the rows that exist for it, and a write to a foreign row is refused. The block's end
-commits; only then wake-ups and events go out. An exception rolls back and drops them.
+commits; only then wake-ups and events go out. An exception rolls back and drops them. What only reads is open for
+reading: seen through the same eyes, and three round trips cheaper.
 """
 
 import asyncio
@@ -84,6 +85,11 @@ _CONNECT_SECONDS = 10
 _HINT_SECONDS = 1.0
 log = get_logger(__name__)
 _TOLD = "told"
+_READ_ONLY = "read only"
+
+
+class ReadOnlyError(RuntimeError):
+    """A use case tried to write in what was opened for reading: a defect, never a user's mistake."""
 
 
 class ForeignRowError(RuntimeError):
@@ -123,6 +129,7 @@ class Transactions:
     def __init__(self, engine: AsyncEngine, queue: Queue, bus: Bus) -> None:
         """Take the process-wide objects that a transaction's end needs."""
         self._engine = engine
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._queue = queue
         self._bus = bus
 
@@ -135,18 +142,35 @@ class Transactions:
             InvalidInputError: a text holds what no text of the database can.
             TimeoutError: it took a minute: a network that is cut neither answers nor says so.
         """
-        session = AsyncSession(self._engine, sync_session_class=ScopedSession, expire_on_commit=False)
+        async with self._session(self._engine, principal) as session:
+            tx = Transaction(session, principal)
+            if not durable:
+                await session.execute(select(func.set_config("synchronous_commit", "off", True)))
+            yield tx
+            await session.commit()
+        await self._after_commit(tx)
+
+    @asynccontextmanager
+    async def reading(self, principal: Principal) -> AsyncIterator[Transaction]:
+        """Open what only reads; each statement sees what is committed when it begins, as in a transaction.
+
+        Raises:
+            ReadOnlyError: a statement writes, or locks.
+            TimeoutError: it took a minute.
+        """
+        async with self._session(self._reader, principal) as session:
+            session.info[_READ_ONLY] = True
+            yield Transaction(session, principal)
+
+    @asynccontextmanager
+    async def _session(self, engine: AsyncEngine, principal: Principal) -> AsyncIterator[AsyncSession]:
+        session = AsyncSession(engine, sync_session_class=ScopedSession, expire_on_commit=False)
         session.info[_PRINCIPAL] = principal
-        tx = Transaction(session, principal)
         async with asyncio.timeout(_LONGEST_SECONDS), session:
             try:
-                if not durable:
-                    await session.execute(select(func.set_config("synchronous_commit", "off", True)))
-                yield tx
-                await session.commit()
+                yield session
             except sqlalchemy.exc.DBAPIError as error:
                 raise _to_expected(error) from error
-        await self._after_commit(tx)
 
     async def _after_commit(self, tx: Transaction) -> None:
         # Hints only: both swallow an outage, since the sweeper and the listeners' own look make up for it.
@@ -237,6 +261,8 @@ def _visible(principal: Principal, table: type[SQLModel]) -> bool:
 @event.listens_for(ScopedSession, "do_orm_execute")
 def _narrow(state: ORMExecuteState) -> None:
     principal = cast("Principal", state.session.info[_PRINCIPAL])
+    if _READ_ONLY in state.session.info and (not state.is_select or _locks(state.statement)):
+        raise ReadOnlyError(f"{principal.login} may only read here")
     if not state.is_select and state.bind_mapper is not None:
         _tell_origin(state.session, state.bind_mapper.class_)
     if principal.is_system:
@@ -249,6 +275,10 @@ def _narrow(state: ORMExecuteState) -> None:
     state.statement = state.statement.options(
         *_gate(principal.organization_id, reading=state.is_select, is_superadmin=principal.is_superadmin)
     )
+
+
+def _locks(statement: object) -> bool:
+    return getattr(statement, "_for_update_arg", None) is not None
 
 
 @lru_cache(maxsize=4096)
@@ -305,6 +335,8 @@ def _check_update(state: ORMExecuteState, principal: Principal) -> None:
 @event.listens_for(ScopedSession, "before_flush")
 def _guard(session: Session, _context: UOWTransaction, _instances: object) -> None:
     principal = cast("Principal", session.info[_PRINCIPAL])
+    if _READ_ONLY in session.info:
+        raise ReadOnlyError(f"{principal.login} may only read here")
     for row in [*session.new, *session.dirty, *session.deleted]:
         # An analyzer's job is its own record: its submission costs no statement more.
         if not (isinstance(row, models.Job) and row.type is models.NeuronType.ANALYZER):

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 import uvicorn
+from starlette.applications import Starlette
 
 from cortexql import embedded, migrate, unprivileged
 from cortexql.app import create_app
@@ -133,24 +134,32 @@ async def web_server(settings: Settings, host: str, port: int) -> AsyncIterator[
     """Serve requests until the block ends; yield the address."""
     app = create_app(settings)
     pass_over_loaded()
+    async with serving(app, settings, host, port) as url:
+        try:
+            yield url
+        finally:
+            app.state.stopping.set()
+
+
+@asynccontextmanager
+async def serving(app: Starlette, settings: Settings, host: str, port: int) -> AsyncIterator[str]:
+    """Serve an application as the settings say until the block ends; yield the address."""
     config = uvicorn.Config(app, host=host, port=port, **_options(settings))
     server = uvicorn.Server(config)
     # Its own handlers would end the process before our other parts are stopped in order.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    serving = asyncio.create_task(server.serve([listen(host, port)]))
+    task = asyncio.create_task(server.serve([listen(host, port)]))
     try:
         while not server.started:
-            if serving.done():
+            if task.done():
                 raise CommandError(f"the web server on {host}:{port} did not start")
             await asyncio.sleep(0.01)
         actual = server.servers[0].sockets[0].getsockname()[1]
         yield f"{_scheme(settings)}://{f'[{host}]' if ':' in host else host}:{actual}"
     finally:
-        if server.started:
-            app.state.stopping.set()
         server.should_exit = True
         with contextlib.suppress(SystemExit):
-            await serving
+            await task
 
 
 def _options(settings: Settings) -> dict[str, Any]:

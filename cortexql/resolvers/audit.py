@@ -36,6 +36,6 @@ class AuditQueries:
         before: Before = None,
     ) -> Connection[AuditEntry]:
         wanted = filter.to_service() if filter is not None else audit.AuditFilter()
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             page = await audit.list_page(tx, wanted, page_request(first, after, last, before))
         return to_connection(page, AuditEntry.of)  # type: ignore[no-any-return]

@@ -31,7 +31,7 @@ class DashboardQueries:
         description="The own and the organization's shared dashboards, behind those that are ready."
     )
     async def dashboards(self, info: Info) -> list[Dashboard]:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             rows = await dashboards.list_all(tx)
         ready = [Dashboard.of_ready(n, one) for n, one in enumerate(dashboards.ready().values(), 1)]
         return [*ready, *(Dashboard.of(row, info.context.principal) for row in rows)]
@@ -40,7 +40,7 @@ class DashboardQueries:
     async def dashboard(self, info: Info, id: DashboardId) -> Dashboard:
         if decode(id)[0] == "ReadyDashboard":
             return _ready(info, number_of(id, "ReadyDashboard"))
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             row = await dashboards.get(tx, number_of(id, "Dashboard"))
         return Dashboard.of(row, info.context.principal)
 
@@ -49,7 +49,7 @@ class DashboardQueries:
     )
     async def widget_data(self, info: Info, widget: Question) -> WidgetData:
         asked = widget.to_widget("widget")
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             return WidgetData.of(await questions.answer(tx, asked))
 
 

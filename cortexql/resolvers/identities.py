@@ -32,5 +32,5 @@ class IdentityQueries:
         resources = info.context.resources
         info.context.principal.require(Permission.INSTANCE_MANAGE)
         identity = await look_up(resources, login, groups)
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             return IdentityPreview.of(await identities.preview(tx, identity, resources.settings))

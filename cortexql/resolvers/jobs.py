@@ -42,7 +42,7 @@ from cortexql.schema.inputs import (
 from cortexql.schema.jobs import Job, Observable
 from cortexql.schema.reports import Report
 from cortexql.schema.scalars import Duration
-from cortexql.schema.selection import selects
+from cortexql.schema.selection import selected, unread
 from cortexql.services import jobs, observables, reports, submission
 from cortexql.services.submission import JobRequest, ObservableRequest
 
@@ -61,16 +61,16 @@ class JobQueries:
         before: Before = None,
     ) -> Connection[Job]:
         request = page_request(first, after, last, before)
-        async with info.context.open() as tx:
-            page = await jobs.list_page(tx, to_job_filter(filter), request, to_job_order(order_by))
-            found = (
-                await reports.by_job(tx, [row.id for row in page.rows]) if selects(info, "report") else None
-            )
-        return to_connection(page, lambda row: Job.of(row, found))  # type: ignore[no-any-return]
+        wanted, order = to_job_filter(filter), to_job_order(order_by)
+        names = selected(info)
+        shape = jobs.Shape(unread(Job, names), "report" in names, unread(Report, names))
+        async with info.context.reading() as tx:
+            page = await jobs.list_page(tx, wanted, request, order, shape)
+        return to_connection(page, Job.with_report if shape.report else Job.of)  # type: ignore[no-any-return]
 
     @strawberry.field(description="A job by its global id; null where there is none to see.")
     async def job(self, info: Info, id: arguments.JobId) -> Job | None:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             try:
                 return Job.of(await jobs.get(tx, number_of(id, "Job")))
             except NotFoundError:
@@ -86,7 +86,7 @@ class JobQueries:
         after: After = None,
     ) -> Connection[Report]:
         wanted, request = to_report_filter(filter), page_request(first, after)
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             page = await reports.list_page(tx, wanted, request, descending=is_newest_first(order_by))
         return to_connection(page, Report.of)  # type: ignore[no-any-return]
 
@@ -94,7 +94,7 @@ class JobQueries:
     async def observables(
         self, info: Info, filter: arguments.Observables = None, first: First = None, after: After = None
     ) -> Connection[Observable]:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             page = await observables.list_page(tx, to_observable_filter(filter), page_request(first, after))
         return to_connection(page, Observable.of)  # type: ignore[no-any-return]
 

@@ -33,17 +33,17 @@ from cortexql.services import catalogues, network, registries
 class NetworkQueries:
     @strawberry.field(description="Registries of images; for superadmins.")
     async def registries(self, info: Info) -> list[Registry]:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             return [Registry.of(row) for row in await registries.list_all(tx)]
 
     @strawberry.field(description="Authorities that are trusted; for superadmins.")
     async def authorities(self, info: Info) -> list[Authority]:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             return [Authority.of(row) for row in await network.list_authorities(tx)]
 
     @strawberry.field(description="HTTP proxies; for superadmins.")
     async def proxies(self, info: Info) -> list[Proxy]:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             rows = await network.list_proxies(tx)
         return [Proxy.of(row, info.context.resources.cipher) for row in rows]
 

@@ -72,7 +72,7 @@ class NeuronQueries:
         first: First = None,
         after: After = None,
     ) -> Connection[NeuronDefinition]:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             page = await definitions.list_page(tx, type, search, page_request(first, after))
         return to_connection(page, NeuronDefinition.of)  # type: ignore[no-any-return]
 
@@ -81,7 +81,7 @@ class NeuronQueries:
         "organization's figures."
     )
     async def quotas(self, info: Info, organization: arguments.OrganizationName = None) -> list[Quota]:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             found = await usage.of_organization(tx, organization)
         return [Quota.of(one) for one in found]
 
@@ -234,13 +234,13 @@ async def _list(  # type: ignore[no-untyped-def] # noqa: ANN202
     first: int | None,
     after: str | None,
 ):
-    async with info.context.open() as tx:
+    async with info.context.reading() as tx:
         request = page_request(first, after)
         page = await neurons.list_page(tx, kind, request, data_type=data_type, name=name)
     return to_connection(page, to_neuron)
 
 
 async def _get(info: Info, kind: NeuronType, name: str):  # type: ignore[no-untyped-def] # noqa: ANN202
-    async with info.context.open() as tx:
+    async with info.context.reading() as tx:
         row = await neurons.find_own(tx, kind, name)
     return to_neuron(row) if row else None

@@ -50,7 +50,7 @@ class NodeQueries:
         "the whole."
     )
     async def health(self, info: Info) -> Health:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             parts = await health.check(tx, info.context.resources.redis.ping)
             servers = await watching.list_all(tx)
         components = [

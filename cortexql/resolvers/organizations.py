@@ -38,12 +38,12 @@ from cortexql.services import api_keys, organizations, passwords, sessions, user
 class OrganizationQueries:
     @strawberry.field(description="The caller's own user.")
     async def viewer(self, info: Info) -> User:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             return User.of(await users.viewer(tx))
 
     @strawberry.field(description="An organization by name; null where there is none to see.")
     async def organization(self, info: Info, name: arguments.Name) -> Organization | None:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             row = await organizations.find(tx, name)
         return Organization.of(row) if row else None
 
@@ -51,13 +51,13 @@ class OrganizationQueries:
     async def organizations(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Organization]:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             page = await organizations.list_page(tx, page_request(first, after, last, before))
         return to_connection(page, Organization.of)  # type: ignore[no-any-return]
 
     @strawberry.field(description="A user by login; null where there is none to see.")
     async def user(self, info: Info, login: arguments.Login) -> User | None:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             try:
                 return User.of(await users.get(tx, login))
             except NotFoundError:
@@ -71,7 +71,7 @@ class OrganizationQueries:
         first: First = None,
         after: After = None,
     ) -> Connection[User]:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             page = await users.list_page(tx, organization, page_request(first, after))
         return to_connection(page, User.of)  # type: ignore[no-any-return]
 

@@ -21,7 +21,7 @@ class StatisticsQueries:
         by: arguments.JobKeys = None,
         interval: arguments.Interval = None,
     ) -> list[JobStats]:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             groups = await statistics.of_jobs(
                 tx, to_job_filter(filter), list(dict.fromkeys(by or ())), interval
             )
@@ -37,7 +37,7 @@ class StatisticsQueries:
         by: arguments.ReportKeys = None,
         interval: arguments.Interval = None,
     ) -> list[ReportStats]:
-        async with info.context.open() as tx:
+        async with info.context.reading() as tx:
             groups = await statistics.of_reports(
                 tx, to_report_filter(filter), list(dict.fromkeys(by or ())), interval
             )

@@ -1,7 +1,8 @@
 """What every resolver finds in `info.context`: the caller, the resources, and loaders that live for one request."""
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -29,11 +30,11 @@ class Context:
     connection_params: Any = None
     last_event_id: str | None = None
     position: str | None = None
-    loaders: Loaders = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Make loaders; they open their own transactions, of the caller."""
-        self.loaders = Loaders(self)
+    @cached_property
+    def loaders(self) -> Loaders:
+        """Return what reads below the root fields, each with the caller's eyes."""
+        return Loaders(self)
 
     @property
     def principal(self) -> Principal:
@@ -45,6 +46,10 @@ class Context:
     def open(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction of the caller: one per root resolver, since resolvers run concurrently."""
         return self.resources.transactions(self.principal)
+
+    def reading(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open what only reads, with the caller's eyes."""
+        return self.resources.transactions.reading(self.principal)
 
 
 Info = StrawberryInfo[Context, None]

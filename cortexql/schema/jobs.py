@@ -1,7 +1,8 @@
 """Jobs, their events and their observables."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from datetime import datetime
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import strawberry
@@ -14,7 +15,7 @@ from cortexql.schema.context import Info
 from cortexql.schema.enums import JobStage, JobStatus, Level, NeuronType, Priority, RunnerKind
 from cortexql.schema.ids import encode
 from cortexql.schema.neurons import Neuron, load_neuron
-from cortexql.schema.node import Node
+from cortexql.schema.node import Node, OfRow, column, global_id, id_of
 from cortexql.schema.organizations import Organization, User, load_organization, load_user
 from cortexql.schema.reports import Attachment, Report, load_attachment
 from cortexql.schema.scalars import JSON
@@ -53,110 +54,84 @@ class Sighting:
 
 
 @strawberry.type(description="A distinct value or file that the organization has submitted.")
-class Observable(Node):
-    data_type: str = strawberry.field(description="Its data type.")
-    data: str | None = strawberry.field(description="Its value; null for a file.")
-    first_seen: datetime = strawberry.field(description="When it was submitted first.")
-    last_seen: datetime = strawberry.field(description="When it was submitted last.")
-    ioc: bool = strawberry.field(description="Whether somebody has flagged it as an indicator of compromise.")
-    number: strawberry.Private[int]
-    attachment_number: strawberry.Private[int | None]
+class Observable(Node, OfRow):
+    id: strawberry.ID = global_id()
+    made = MappingProxyType({"id": id_of("Observable")})
+    data_type: str = column("Its data type.")
+    data: str | None = column("Its value; null for a file.")
+    first_seen: datetime = column("When it was submitted first.")
+    last_seen: datetime = column("When it was submitted last.")
+    ioc: bool = column("Whether somebody has flagged it as an indicator of compromise.")
+    row: strawberry.Private[Any]
 
     @classmethod
     def of(cls, row: models.Observable) -> "Observable":
         """Convert a row."""
-        return cls(
-            id=strawberry.ID(encode("Observable", row.id)),
-            data_type=row.data_type,
-            data=row.data,
-            first_seen=row.first_seen,
-            last_seen=row.last_seen,
-            ioc=row.ioc,
-            number=row.id,
-            attachment_number=row.attachment_id,
-        )
+        return cls(row=row)
 
     @strawberry.field(description="Its file; null for a value.")
     async def attachment(self, info: Info) -> Attachment | None:
-        return await load_attachment(info, self.attachment_number)
+        return await load_attachment(info, self.row.attachment_id)
 
     @strawberry.field(description="Worst level of the latest report of every analyzer.")
     async def verdict(self, info: Info) -> Level | None:
-        latest = await info.context.loaders.latest.load(self.number)
+        latest = await info.context.loaders.latest.load(self.row.id)
         return observables.verdict_of([report.level for report in latest or ()])
 
     @strawberry.field(description="Where it was seen in the own network, the newest 100 first.")
     async def sightings(self, info: Info) -> list[Sighting]:
-        return [Sighting.of(row) for row in await info.context.loaders.sightings.load(self.number) or ()]
+        return [Sighting.of(row) for row in await info.context.loaders.sightings.load(self.row.id) or ()]
 
     @strawberry.field(description="The latest report of each analyzer that has looked at it.")
     async def latest_reports(self, info: Info) -> list[Report]:
-        return [Report.of(row) for row in await info.context.loaders.latest.load(self.number) or ()]
+        return [Report.of(row) for row in await info.context.loaders.latest.load(self.row.id) or ()]
 
     @strawberry.field(description="All reports about it, newest first.")
     async def reports(
         self, info: Info, analyzer: AnalyzerName = None, first: First = None, after: After = None
     ) -> Connection[Report]:
-        asked = (self.number, reports.ReportFilter(analyzer=analyzer), page_request(first, after))
+        asked = (self.row.id, reports.ReportFilter(analyzer=analyzer), page_request(first, after))
         page = await info.context.loaders.reports_of_observable.load(asked)
         return to_connection(page, Report.of)  # type: ignore[no-any-return]
 
 
 @strawberry.type(description="One neuron on one observable.")
-class Job(Node):
-    type: NeuronType = strawberry.field(description="Whether an analyzer or a responder runs it.")
-    status: JobStatus = strawberry.field(description="Where it stands.")
-    stage: JobStage = strawberry.field(description="What is going on with it.")
-    data_type: str = strawberry.field(description="The observable's data type.")
-    definition_id: str = strawberry.field(description="The definition of its neuron, e.g. FileInfo_8_0.")
-    priority: Priority = strawberry.field(description="Interactive jobs are claimed before bulk ones.")
-    neuron_name: str = strawberry.field(description="The neuron's name; it stays when the neuron is gone.")
-    input: JSON | None = strawberry.field(description="A responder's input object.")
-    tlp: int = strawberry.field(
-        description="Traffic Light Protocol: 0 CLEAR, 1 GREEN, 2 AMBER, 3 AMBER+STRICT, 4 RED."
-    )
-    pap: int = strawberry.field(description="Permissible Actions Protocol: 0 CLEAR to 3 RED.")
-    message: str = strawberry.field(description="What its submitter wrote.")
-    label: str | None = strawberry.field(description="A label to find it by.")
-    parameters: JSON = strawberry.field(description="Parameters for the neuron.")
-    created_at: datetime = strawberry.field(description="When it was submitted.")
-    started_at: datetime | None = strawberry.field(description="When its present attempt began.")
-    ended_at: datetime | None = strawberry.field(description="When it ended.")
-    attempts: int = strawberry.field(description="How often it was begun.")
-    runner: RunnerKind | None = strawberry.field(description="What ran it.")
-    image_digest: str | None = strawberry.field(description="The image that ran, where one did.")
-    error_message: str | None = strawberry.field(description="Why it failed.")
+class Job(Node, OfRow):
+    id: strawberry.ID = global_id()
+    made = MappingProxyType({"id": id_of("Job")})
+    type: NeuronType = column("Whether an analyzer or a responder runs it.")
+    status: JobStatus = column("Where it stands.")
+    stage: JobStage = column("What is going on with it.")
+    data_type: str = column("The observable's data type.")
+    definition_id: str = column("The definition of its neuron, e.g. FileInfo_8_0.")
+    priority: Priority = column("Interactive jobs are claimed before bulk ones.")
+    neuron_name: str = column("The neuron's name; it stays when the neuron is gone.")
+    input: JSON | None = column("A responder's input object.")
+    tlp: int = column("Traffic Light Protocol: 0 CLEAR, 1 GREEN, 2 AMBER, 3 AMBER+STRICT, 4 RED.")
+    pap: int = column("Permissible Actions Protocol: 0 CLEAR to 3 RED.")
+    message: str = column("What its submitter wrote.")
+    label: str | None = column("A label to find it by.")
+    parameters: JSON = column("Parameters for the neuron.")
+    created_at: datetime = column("When it was submitted.")
+    started_at: datetime | None = column("When its present attempt began.")
+    ended_at: datetime | None = column("When it ended.")
+    attempts: int = column("How often it was begun.")
+    runner: RunnerKind | None = column("What ran it.")
+    image_digest: str | None = column("The image that ran, where one did.")
+    error_message: str | None = column("Why it failed.")
     row: strawberry.Private[Any]
-    reports: strawberry.Private[Mapping[int, models.Report] | None] = None
 
     @classmethod
-    def of(cls, row: models.Job, reports: Mapping[int, models.Report] | None = None) -> "Job":
-        """Convert a row; `reports`, by job, where they have been read with it."""
-        return cls(
-            id=strawberry.ID(encode("Job", row.id)),
-            type=row.type,
-            status=row.status,
-            stage=row.stage,
-            data_type=row.data_type,
-            definition_id=row.definition_id,
-            priority=Priority(row.priority),
-            neuron_name=row.neuron_name,
-            input=row.input,
-            tlp=row.tlp,
-            pap=row.pap,
-            message=row.message,
-            label=row.label,
-            parameters=JSON(row.parameters),
-            created_at=row.created_at,
-            started_at=row.started_at,
-            ended_at=row.ended_at,
-            attempts=row.attempts,
-            runner=row.runner,
-            image_digest=row.image_digest,
-            error_message=row.error_message,
-            row=row,
-            reports=reports,
-        )
+    def of(cls, row: models.Job) -> "Job":
+        """Convert a row."""
+        return cls(row=row)
+
+    @classmethod
+    def with_report(cls, row: Any) -> "Job":
+        """Convert a row that has its report with it."""
+        job = cls(row=row)
+        job.loaded = {"report": None if row.report.id is None else Report.of(row.report)}
+        return job
 
     @strawberry.field(description="The neuron that runs it, while it is enabled.")
     async def neuron(self, info: Info) -> Neuron | None:
@@ -188,11 +163,7 @@ class Job(Node):
 
     @strawberry.field(description="What it found, where it succeeded.", graphql_type=Report | None)
     def report(self, info: Info) -> Report | Awaitable[Report | None] | None:
-        # A page of jobs has read them: a hundred awaited values cost more than all else that is asked of it.
-        if self.reports is None:
-            return self._load_report(info)
-        row = self.reports.get(self.row.id)
-        return Report.of(row) if row else None
+        return self.loaded["report"] if self.loaded else self._load_report(info)
 
     async def _load_report(self, info: Info) -> Report | None:
         row = await info.context.loaders.report_of_job.load(self.row.id)

@@ -38,12 +38,12 @@ Positions = tuple[int, datetime | None]
 
 
 class Opener(Protocol):
-    """Opens transactions of the caller."""
+    """Opens what reads, with the caller's eyes."""
 
     resources: Resources
 
-    def open(self) -> AbstractAsyncContextManager[Transaction]:
-        """Open one."""
+    def reading(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open it."""
         ...
 
 
@@ -96,7 +96,7 @@ class Loaders:
         return dict.fromkeys(keys, found)
 
     async def _changes(self, report_ids: list[int]) -> list[difference.Patch | TooLargeError | None]:
-        async with self._opener.open() as tx:
+        async with self._opener.reading() as tx:
             pairs = await reports.pairs(tx, report_ids)
         changes = await reports.changes(pairs)
         return [changes.get(report_id) for report_id in report_ids]
@@ -110,7 +110,7 @@ class Loaders:
         self, read: Callable[[Transaction, Sequence[Any]], Awaitable[dict[Any, Value]]]
     ) -> DataLoader[Any, Value | None]:
         async def load(keys: list[Any]) -> list[Value | None]:
-            async with self._opener.open() as tx:
+            async with self._opener.reading() as tx:
                 found = await read(tx, keys)
             return [found.get(key) for key in keys]
 
@@ -122,7 +122,7 @@ class Loaders:
 
         async def load(keys: list[tuple[Any, ...]]) -> list[Value | BaseException]:
             found: list[tuple[list[Any], dict[int, Value] | CortexError]] = []
-            async with self._opener.open() as tx:
+            async with self._opener.reading() as tx:
                 # A key's `asked` may be unhashable; a query asks few different ones.
                 for _, *asked in keys:
                     if any(asked == known for known, _ in found):

@@ -1,6 +1,7 @@
 """Reports, their artifacts and files."""
 
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
@@ -8,8 +9,7 @@ import strawberry
 from cortexql import models
 from cortexql.schema.context import Info
 from cortexql.schema.enums import Level
-from cortexql.schema.ids import encode
-from cortexql.schema.node import Node
+from cortexql.schema.node import Node, OfRow, column, global_id, id_of
 from cortexql.schema.scalars import JSON
 
 if TYPE_CHECKING:
@@ -71,53 +71,50 @@ class Artifact:
         return await load_attachment(info, self.row.attachment_id, self.row.filename)
 
 
+def _taxonomies(row: models.Report) -> list[Taxonomy]:
+    return [Taxonomy(**{**taxonomy, "level": Level(taxonomy["level"])}) for taxonomy in row.taxonomies]
+
+
 @strawberry.type(description="What a neuron found.")
-class Report(Node):
-    created_at: datetime = strawberry.field(description="When it was stored.")
-    level: Level | None = strawberry.field(description="The worst level of its taxonomies.")
-    taxonomies: list[Taxonomy] = strawberry.field(description="Its verdicts.")
-    operations: list[JSON] = strawberry.field(description="What a responder asks its caller to do.")
-    number: strawberry.Private[int]
-    job_number: strawberry.Private[int]
+class Report(Node, OfRow):
+    id: strawberry.ID = global_id()
+    created_at: datetime = column("When it was stored.")
+    level: Level | None = column("The worst level of its taxonomies.")
+    taxonomies: list[Taxonomy] = column("Its verdicts.")
+    operations: list[JSON] = column("What a responder asks its caller to do.")
+    row: strawberry.Private[Any]
+    made = MappingProxyType({"id": id_of("Report"), "taxonomies": _taxonomies})
 
     @classmethod
     def of(cls, row: models.Report) -> "Report":
         """Convert a row."""
-        return cls(
-            id=strawberry.ID(encode("Report", row.id)),
-            created_at=row.created_at,
-            level=row.level,
-            taxonomies=[Taxonomy(**{**t, "level": Level(t["level"])}) for t in row.taxonomies],
-            operations=[JSON(operation) for operation in row.operations],
-            number=row.id,
-            job_number=row.job_id,
-        )
+        return cls(row=row)
 
     @strawberry.field(description="The job that gave it.")
     async def job(self, info: Info) -> JobType:
         from cortexql.schema.jobs import load_job
 
-        return await load_job(info, self.job_number)
+        return await load_job(info, self.row.job_id)
 
     @strawberry.field(description="The whole result, as the neuron gave it, scrubbed of configured secrets.")
     async def full(self, info: Info) -> JSON:
-        output = await info.context.loaders.output.load(self.number) or {}
+        output = await info.context.loaders.output.load(self.row.id) or {}
         return JSON(output.get("full", {}))
 
     @strawberry.field(description="Observables and files that it names.")
     async def artifacts(self, info: Info) -> list[Artifact]:
-        return [Artifact.of(row) for row in await info.context.loaders.artifacts.load(self.number) or ()]
+        return [Artifact.of(row) for row in await info.context.loaders.artifacts.load(self.row.id) or ()]
 
     @strawberry.field(description="The same analyzer's report of the same observable before this one.")
     async def previous(self, info: Info) -> "Report | None":
-        row = await info.context.loaders.previous.load(self.number)
+        row = await info.context.loaders.previous.load(self.row.id)
         return Report.of(row) if row else None
 
     @strawberry.field(
         description="RFC 6902 patch from `previous` to this report's full result; null where there is none."
     )
     async def changes(self, info: Info) -> list[JSON] | None:
-        found = await info.context.loaders.changes.load(self.number)
+        found = await info.context.loaders.changes.load(self.row.id)
         return None if found is None else [JSON(change) for change in found]
 
 

@@ -5,8 +5,10 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import Select, bindparam, delete, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from cortexql.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
 from cortexql.models import ApiKey, Organization, User
@@ -40,12 +42,12 @@ class Issued:
 
 async def principal_of(transactions: Transactions, key: str) -> Principal:
     """Return who a key belongs to, or raise UnauthenticatedError, without a word on why."""
-    return await _principal(transactions, ApiKey.digest == _digest(key))
+    return await _principal(transactions, _BY_DIGEST, _digest(key))
 
 
 async def renewed(transactions: Transactions, api_key_id: int) -> Principal:
     """Return who a key belongs to that was shown before, or raise UnauthenticatedError where it has ended."""
-    return await _principal(transactions, ApiKey.id == api_key_id)
+    return await _principal(transactions, _BY_ID, api_key_id)
 
 
 async def create(tx: Transaction, login: str, new: NewKey) -> Issued:
@@ -104,13 +106,9 @@ async def which_have_one(tx: Transaction, user_ids: Sequence[int]) -> set[int]:
     return set((await tx.session.scalars(select(ApiKey.user_id).where(ApiKey.user_id.in_(user_ids)))).all())
 
 
-async def _principal(transactions: Transactions, which: ColumnElement[bool]) -> Principal:
-    unnoted = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - last_use.PRECISION)
-    query = select(User, Organization, ApiKey, unnoted).join(ApiKey, ApiKey.user_id == User.id)
-    query = query.join(Organization, Organization.id == User.organization_id)
-    query = query.where(which, _lives())
-    async with transactions(AUTHENTICATION) as tx:
-        row = (await tx.session.execute(query)).one_or_none()
+async def _principal(transactions: Transactions, query: Select[Any], shown: str | int) -> Principal:
+    async with transactions.reading(AUTHENTICATION) as tx:
+        row = (await tx.session.execute(query, {"shown": shown})).one_or_none()
     if row is None:
         raise UnauthenticatedError
     user, organization, stored, is_unnoted = row
@@ -119,6 +117,18 @@ async def _principal(transactions: Transactions, which: ColumnElement[bool]) -> 
         noted = update(ApiKey).where(ApiKey.id == stored.id).values(last_used_at=func.now())
         last_use.note(transactions, (ApiKey, stored.id), noted)
     return replace(principal, api_key_id=stored.id)
+
+
+def _known(by: InstrumentedAttribute[Any]) -> Select[Any]:
+    """Return the query of whoever shows a key. Made once: each request asks it, and to make it costs half of that."""
+    unnoted = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - last_use.PRECISION)
+    lives = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
+    query = select(User, Organization, ApiKey, unnoted).join(ApiKey, ApiKey.user_id == User.id)
+    query = query.join(Organization, Organization.id == User.organization_id)
+    return query.where(by == bindparam("shown", type_=by.type), lives)
+
+
+_BY_DIGEST, _BY_ID = _known(ApiKey.digest), _known(ApiKey.id)
 
 
 async def _check(tx: Transaction, user: User, new: NewKey) -> None:
@@ -150,10 +160,6 @@ async def _store(tx: Transaction, user: User, new: NewKey, key: str) -> ApiKey:
     tx.session.add(row)
     await tx.flush()
     return row
-
-
-def _lives() -> object:
-    return or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
 
 
 def _digest(key: str) -> str:

@@ -105,7 +105,7 @@ async def list_page(
 ) -> page.Page[Observable]:
     """Page through observables, last seen first."""
     tx.principal.require(Permission.READ)
-    async with deadline(tx):
+    async with deadline():
         return await page.read(tx, select_observables(wanted), _NEWEST, request)
 
 

@@ -111,7 +111,7 @@ async def totals(tx: Transaction, pages: Sequence[Page[Any]]) -> dict[Page[Any],
         cut = [page for page in pages if page.source is source]
         if source.owner is None:
             query = select(func.count()).select_from(source.query.order_by(None).subquery())
-            async with deadline(tx):
+            async with deadline():
                 found |= dict.fromkeys(cut, (await tx.session.scalars(query)).one())
             continue
         owners = {page.owner_id for page in cut}
@@ -129,10 +129,21 @@ async def read(tx: Transaction, query: Select[tuple[Row]], keyset: Keyset, reque
     Raises:
         InvalidInputError: a cursor is not one of this list.
     """
-    source = Source(query)
-    narrowed = query.where(*_bounds(keyset, request)).order_by(*_order(keyset, request))
-    rows = (await tx.session.scalars(narrowed.limit(request.size + 1))).all()
-    return _page(rows, source, keyset, request)
+    rows = (await tx.session.scalars(_narrowed(query, keyset, request))).all()
+    return _page(rows, Source(query), keyset, request)
+
+
+async def read_columns(
+    tx: Transaction, query: Select[Any], keyset: Keyset, request: PageRequest
+) -> Page[Any]:
+    """Read one page of a query of columns: rows are tuples with their names. The errors are those of `read`."""
+    rows = (await tx.session.execute(_narrowed(query, keyset, request))).all()
+    return _page(rows, Source(query), keyset, request)
+
+
+def _narrowed(query: Select[Any], keyset: Keyset, request: PageRequest) -> Select[Any]:
+    ordered = query.where(*_bounds(keyset, request)).order_by(*_order(keyset, request))
+    return ordered.limit(request.size + 1)
 
 
 async def everything(list_page: Callable[[PageRequest], Awaitable[Page[Row]]]) -> list[Row]:

@@ -57,7 +57,7 @@ async def answer(tx: Transaction, widget: Widget) -> Answer:
     tx.principal.require(source.permission)
     until = datetime.now(UTC)
     query = _compile(widget, tx.principal, until)
-    async with deadline(tx):
+    async with deadline():
         await tx.session.execute(select(func.set_config("work_mem", _WORK_MEM, True)))
         rows = (await tx.session.execute(query)).all()
     if len(rows) > MAX_POINTS:

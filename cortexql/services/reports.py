@@ -22,6 +22,7 @@ from cortexql.runner.workspace import OutputError, open_artifact
 from cortexql.services import difference, observables, page
 from cortexql.services.deadline import deadline
 from cortexql.services.jsonpath import PathCondition, compile_condition
+from cortexql.services.rows import among, columns_of
 from cortexql.transaction import Transaction
 
 _NEWEST = page.Keyset("reports", (Report.created_at, Report.id), descending=True)
@@ -29,7 +30,11 @@ _NEWEST = page.Keyset("reports", (Report.created_at, Report.id), descending=True
 MAX_SEARCHABLE_CHARACTERS = 256 * 1024
 # An escaped NUL, behind an even number of backslashes.
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
-_LIGHT = (defer(Report.output, raiseload=True), defer(Report.searchable, raiseload=True))
+# One may be 14 MB: what lists do not read.
+UNREAD = frozenset({"output", "searchable"})
+_LIGHT = tuple(defer(getattr(Report, name), raiseload=True) for name in sorted(UNREAD))
+_OBJECTS = select(Report).options(*_LIGHT)
+_ROWS = select(*columns_of(Report, without=UNREAD))
 _OF_OBSERVABLE = page.Keyset("reports of an observable", (Report.id,), descending=True)
 
 
@@ -90,7 +95,7 @@ async def store(
 async def get(tx: Transaction, report_id: int) -> Report:
     """Return a report, or raise NotFoundError."""
     tx.principal.require(Permission.READ)
-    report = (await tx.session.scalars(_light().where(Report.id == report_id))).one_or_none()
+    report = (await tx.session.scalars(_OBJECTS.where(Report.id == report_id))).one_or_none()
     if report is None:
         raise NotFoundError("there is no such report")
     return report
@@ -101,8 +106,9 @@ async def list_page(
 ) -> page.Page[Report]:
     """Page through reports, newest first unless told otherwise."""
     tx.principal.require(Permission.READ)
-    async with deadline(tx):
-        return await page.read(tx, matching(wanted), replace(_NEWEST, descending=descending), request)
+    async with deadline():
+        keyset = replace(_NEWEST, descending=descending)
+        return await page.read_columns(tx, matching(wanted, _ROWS), keyset, request)
 
 
 async def of_observables(
@@ -114,9 +120,8 @@ async def of_observables(
     return await page.read_each(tx, matching(wanted), owner, observable_ids, _OF_OBSERVABLE, request)
 
 
-def matching(wanted: ReportFilter) -> Select[tuple[Report]]:
-    """Return the query of the reports that a filter selects, without their outputs."""
-    query = _light()
+def matching(wanted: ReportFilter, query: Select[Any] = _OBJECTS) -> Select[Any]:
+    """Return a query of the reports that a filter selects, without their outputs."""
     exact: tuple[tuple[Any, Any], ...] = (
         (Report.neuron_name, wanted.analyzer),
         (Report.data_type, wanted.data_type),
@@ -152,12 +157,12 @@ def matching(wanted: ReportFilter) -> Select[tuple[Report]]:
 
 async def list_by_id(tx: Transaction, ids: Sequence[int]) -> Sequence[Report]:
     """Return the visible reports among some."""
-    return (await tx.session.scalars(_light().where(Report.id.in_(ids)))).all()
+    return (await tx.session.scalars(_OBJECTS.where(Report.id.in_(ids)))).all()
 
 
 async def list_of_jobs(tx: Transaction, job_ids: Sequence[int]) -> Sequence[Report]:
     """Return the reports of some jobs."""
-    return (await tx.session.scalars(_light().where(Report.job_id.in_(job_ids)))).all()
+    return (await tx.session.scalars(_OBJECTS.where(Report.job_id == among(job_ids)))).all()
 
 
 async def naming(tx: Transaction, observable: Observable, *, first: int) -> Sequence[Report]:
@@ -167,7 +172,7 @@ async def naming(tx: Transaction, observable: Observable, *, first: int) -> Sequ
         same = (Artifact.data == observable.data) & (Artifact.data_type == observable.data_type)
     else:
         same = Artifact.attachment_id == observable.attachment_id
-    others = _light().where(Report.id.in_(select(Artifact.report_id).where(same)))
+    others = _OBJECTS.where(Report.id.in_(select(Artifact.report_id).where(same)))
     others = others.where(Report.observable_id != observable.id)
     return (await tx.session.scalars(others.order_by(Report.id.desc()).limit(first))).all()
 
@@ -194,7 +199,7 @@ async def outputs(tx: Transaction, report_ids: Sequence[int]) -> dict[int, dict[
 
 async def latest(tx: Transaction, observable_ids: Sequence[int]) -> dict[int, list[Report]]:
     """Return, for each observable, the latest report of every analyzer that has looked at it."""
-    query = _light().where(Report.observable_id.in_(observable_ids))
+    query = _OBJECTS.where(Report.observable_id.in_(observable_ids))
     query = query.ext(distinct_on(Report.observable_id, Report.neuron_name))
     query = query.order_by(Report.observable_id, Report.neuron_name, Report.id.desc())
     found: dict[int, list[Report]] = {id_: [] for id_ in observable_ids}
@@ -277,10 +282,6 @@ def to_searchable(full: object) -> Any:
         return json.loads(_NUL.sub(r"\1", text).encode(errors="replace"))
     except (ValueError, RecursionError):
         return None
-
-
-def _light() -> Select[tuple[Report]]:
-    return select(Report).options(*_LIGHT)
 
 
 def _artifact(

@@ -97,7 +97,7 @@ async def _principal(transactions: Transactions, which: ColumnElement[bool], set
     query = select(User, Organization, Session, unnoted).join(Session, Session.user_id == User.id)
     query = query.join(Organization, Organization.id == User.organization_id)
     query = query.where(which, _lives(settings))
-    async with transactions(AUTHENTICATION) as tx:
+    async with transactions.reading(AUTHENTICATION) as tx:
         row = (await tx.session.execute(query)).one_or_none()
     if row is None:
         raise UnauthenticatedError

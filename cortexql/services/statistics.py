@@ -134,7 +134,7 @@ async def _read(
 ) -> list[tuple[datetime | None, dict[str, Any], list[Any]]]:
     groups = [*([] if time is None else [time]), *keys.values()]
     counted = query.options().with_only_columns(*groups, *figures).group_by(*groups).order_by(*groups)
-    async with deadline(tx):
+    async with deadline():
         rows = (await tx.session.execute(counted.limit(MAX_GROUPS + 1))).all()
     if len(rows) > MAX_GROUPS:
         raise InvalidInputError(f"these are more than {MAX_GROUPS} groups; narrow them")

@@ -87,7 +87,7 @@ async def test_five_hundred_waiters_are_in_time_and_cost_next_to_nothing(
     waiting = asyncio.create_task(ask("waitreport?atMost=Inf"))
     with worker_running(settings):
         states, _ = await asyncio.wait_for(waiting, 120)
-    assert {state.partition(" ")[0] for state in states} == {"Success"}
+    assert not [state for state in states if not state.startswith("Success ")]
     assert ["'n': " in state for state in states] == [True] * WAITERS
     assert len(set(states)) == JOBS
 

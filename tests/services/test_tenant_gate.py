@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, exists, func, inspect, select, update
+from sqlalchemy import delete, exists, func, inspect, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
@@ -20,7 +20,7 @@ from cortexql.principal import Principal, Role, system
 from cortexql.resources import Resources
 from cortexql.services import submission
 from cortexql.services.submission import JobRequest, ObservableRequest
-from cortexql.transaction import CONFIDENTIAL, TENANT_TABLES, ForeignRowError
+from cortexql.transaction import CONFIDENTIAL, TENANT_TABLES, ForeignRowError, ReadOnlyError
 from tests.conftest import World
 from tests.services.steps import count_rows, count_wakes, fill
 
@@ -220,3 +220,47 @@ async def test_what_is_rolled_back_tells_nobody(resources: Resources, world: Wor
             assert (len(tx.wakes), len(tx.events)) == (1, 1)
             raise ZeroDivisionError
     assert (await count_rows(resources), await count_wakes(resources)) == before
+
+
+async def test_what_is_open_for_reading_sees_no_more(resources: Resources, foreign: Principal) -> None:
+    joined = select(Neuron.id, Job.id).outerjoin(Job, Job.organization_id != Neuron.organization_id)
+    async with resources.transactions.reading(foreign) as tx:
+        assert (await tx.session.execute(select(Job.id))).all() == []
+        assert (await tx.session.scalars(select(Observable))).all() == []
+        assert {row[1] for row in (await tx.session.execute(joined)).all()} == {None}
+
+
+async def test_what_is_open_for_reading_neither_writes_nor_locks(
+    resources: Resources, foreign: Principal
+) -> None:
+    writes: tuple[Any, ...] = (
+        update(Neuron).values(name="mine"),
+        delete(Neuron),
+        insert(Observable).values(organization_id=foreign.organization_id, data_type="ip", digest="0" * 64),
+        select(Neuron).with_for_update(),
+        text("DELETE FROM neuron"),
+    )
+    before = await count_rows(resources)
+    for write in writes:
+        async with resources.transactions.reading(foreign) as tx:
+            with pytest.raises(ReadOnlyError):
+                await tx.session.execute(write)
+    with pytest.raises(ReadOnlyError):
+        async with resources.transactions.reading(foreign) as tx:
+            (await tx.session.scalars(select(Neuron))).one().name = "mine"
+            await tx.flush()
+    assert await count_rows(resources) == before
+
+
+async def test_a_connection_that_read_writes_whole_transactions_again(
+    resources: Resources, world: World
+) -> None:
+    alpha = world.alpha.principals[Role.ORGADMIN]
+    async with resources.transactions.reading(alpha) as tx:
+        name = (await tx.session.scalars(select(Neuron.name))).first()
+    with pytest.raises(RuntimeError, match="on purpose"):
+        async with resources.transactions(alpha) as tx:
+            await tx.session.execute(update(Neuron).values(name="changed"))
+            raise RuntimeError("on purpose")
+    async with resources.transactions.reading(alpha) as tx:
+        assert (await tx.session.scalars(select(Neuron.name))).first() == name
