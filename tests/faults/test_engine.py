@@ -17,7 +17,7 @@ from tests.parts.docker_images import ECHO
 
 pytestmark = pytest.mark.parts
 _ABSENT = "cortexql-test/absent:1"
-_PULLING, _STARTING = b"/images/create", b"/start HTTP"
+_PULLING, _STARTING, _COLLECTING = b"/images/create", b"/start HTTP", b"/archive?path=%2Fjob%2Foutput"
 
 
 async def _worker(scene: Scene, url: str) -> Program:
@@ -172,6 +172,48 @@ async def test_a_job_is_cancelled_before_its_neuron_runs(
         await scene.check()
         await eventually(lambda: _none_left(docker_engine))
         assert await worker.stop() == 0
+
+
+@pytest.mark.parametrize("victim", ["container", "engine"])
+async def test_a_container_or_the_engine_is_gone_before_the_output_is_out(
+    scene: Scene, docker_engine: DockerEngine, victim: str
+) -> None:
+    async with _standing_still(scene, docker_engine, _COLLECTING) as (proxy, _, ids):
+        if victim == "engine":
+            docker_engine.kill()
+        else:
+            docker_engine.client.containers.list(all=True)[0].remove(force=True)
+        proxy.resume()
+        ((status, message),) = await scene.ended(ids)
+        assert status == "failure"
+        assert message
+        assert await _used(scene) == 1, "it ran"
+        docker_engine.start()
+        assert await scene.ended(await scene.contain()) == [("success", None)]
+        await scene.check()
+        await eventually(lambda: _none_left(docker_engine), 30)
+
+
+@pytest.mark.parametrize("victim", ["container", "engine"])
+async def test_a_container_or_the_engine_is_gone_while_the_result_is_written(
+    scene: Scene, docker_engine: DockerEngine, victim: str
+) -> None:
+    ids = await scene.contain()
+    async with scene.locked("report"):
+        worker = await _worker(scene, docker_engine.url)
+        await scene.blocked()
+        if victim == "engine":
+            docker_engine.kill()
+        else:
+            docker_engine.client.containers.list(all=True)[0].remove(force=True)
+    # What it found was out by then.
+    assert await scene.ended(ids) == [("success", None)]
+    assert await _used(scene) == 1
+    docker_engine.start()
+    assert await scene.ended(await scene.contain()) == [("success", None)]
+    await scene.check()
+    await eventually(lambda: _none_left(docker_engine), 30)
+    assert await worker.stop() == 0
 
 
 @pytest.mark.parametrize("server", ["web", "valkey-server", "postgres"])

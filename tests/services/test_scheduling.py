@@ -3,12 +3,14 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import func, insert, inspect, literal, select, true, update
 
 from cortexql.models import (
     Job,
     JobStatus,
     Neuron,
+    Organization,
     OrganizationStatus,
     Priority,
     QuotaPacing,
@@ -178,6 +180,32 @@ async def test_positions_are_told_of_own_waiting_jobs_only(resources: Resources,
     await _claim(resources)
     async with resources.transactions(alpha) as tx:
         assert [*await scheduling.positions(tx, [first, second])] == [second]
+
+
+@pytest.mark.parametrize("limited", [None, "neuron", "organization"])
+async def test_when_a_job_should_begin_heeds_the_slowest_line_that_it_is_in(
+    resources: Resources, world: World, limited: str | None
+) -> None:
+    alpha, beta = (t.principals[Role.ANALYZE] for t in (world.alpha, world.beta))
+    first, second, *waiting = await _submit(resources, alpha, 5)
+    quick = await _submit(resources, beta, 38)
+    async with resources.transactions(TEST) as tx:
+        times = {"started_at": func.now() - timedelta(seconds=20), "ended_at": func.now()}
+        ended = update(Job).where(Job.id.in_([first, second, *quick]))
+        await tx.session.execute(ended.values(status=JobStatus.SUCCESS, **times))
+        if limited == "neuron":
+            await tx.session.execute(update(Neuron).values(max_concurrent_jobs=1))
+        if limited == "organization":
+            await tx.session.execute(update(Organization).values(max_concurrent_jobs=1))
+    async with resources.transactions(alpha) as tx:
+        now = (await tx.session.scalars(select(func.now()))).one()
+        found = await scheduling.positions(tx, waiting)
+    assert [found[job_id][0] for job_id in waiting] == [0, 1, 2]
+    # Forty ended in twenty seconds, but two of alpha's.
+    expected = found[waiting[-1]][1]
+    assert expected is not None
+    seconds = (expected - now).total_seconds()
+    assert seconds == pytest.approx(1 if limited is None else 20, abs=0.5)
 
 
 async def test_the_sweeper_counts_what_is_due_without_a_wake_up(
