@@ -21,7 +21,7 @@ from cortexql.principal import system
 from cortexql.resources import Resources, open_resources
 from cortexql.runner import docker, docker_engine, process
 from cortexql.runner.base import Runner
-from cortexql.services import definitions, doctor, images, retention, watching
+from cortexql.services import definitions, doctor, doctor_requests, images, retention, watching
 from cortexql.services.execution import Executor
 from cortexql.services.patient import Patient
 from cortexql.services.preparation import ExecutionContext
@@ -35,6 +35,7 @@ _SHORTEST_SWEEP_SECONDS, _LONGEST_SWEEP_SECONDS = 1.0, 10.0
 _OUTAGE_SECONDS = 1.0
 _REFRESH_LOOK_SECONDS = 30.0
 _PULL_LOOK_SECONDS = 1.0
+_REQUEST_LOOK_SECONDS = 1.0
 _PRESENT_LOOK_SECONDS = 60.0
 _EXAMINE_SECONDS = 300.0
 _RETENTION_SECONDS = 600.0
@@ -153,7 +154,7 @@ async def _serve(
     beside = [
         asyncio.create_task(_sweep_often(context, executor)),
         asyncio.create_task(_pass_nudges(resources.queue, worker.nudged)),
-        *[asyncio.create_task(keep) for keep in (*_keep(resources), *_keep_images(context))],
+        *[asyncio.create_task(keep) for keep in (*_keep(resources), *_keep_images(resources, context))],
     ]
     try:
         with contextlib.suppress(asyncio.CancelledError):
@@ -187,8 +188,9 @@ def _keep(resources: Resources) -> list[Coroutine[Any, Any, None]]:
     async def refresh() -> None:
         await definitions.refresh_due(transactions, settings, _SCHEDULE)
 
+    patient = Patient(settings, transactions, resources.redis, resources.cipher)
+
     async def examine() -> None:
-        patient = Patient(settings, transactions, resources.redis, resources.cipher)
         await doctor.record(transactions, await doctor.examine(patient))
 
     async def watch() -> None:
@@ -208,12 +210,14 @@ def _keep(resources: Resources) -> list[Coroutine[Any, Any, None]]:
     ]
 
 
-def _keep_images(context: ExecutionContext) -> list[Coroutine[Any, Any, None]]:
+def _keep_images(resources: Resources, context: ExecutionContext) -> list[Coroutine[Any, Any, None]]:
     """Return what a worker with a Docker engine does beside its jobs."""
     images_of = context.image_context()
     if images_of is None:
         return []
+    patient = Patient(resources.settings, resources.transactions, resources.redis, resources.cipher)
     return [
+        _repeat("worker.examination_failed", lambda: doctor_requests.serve(patient), _REQUEST_LOOK_SECONDS),
         _repeat("worker.pull_failed", lambda: images.serve_requests(images_of), _PULL_LOOK_SECONDS),
         _repeat("worker.image_look_failed", lambda: images.check_present(images_of), _PRESENT_LOOK_SECONDS),
     ]

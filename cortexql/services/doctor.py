@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from cortexql import migrate
 from cortexql.models import Definition, HealthCheck, ImagePolicy, Neuron
 from cortexql.secrets import SecretLostError
-from cortexql.services import containers, definitions, doctor_outside, rotation, workers
+from cortexql.services import containers, definitions, doctor_inside, doctor_outside, rotation, workers
 from cortexql.services.health import Component, Status, worst
 from cortexql.services.patient import DOCTOR, Fault, Patient, has_engine, with_engine
 from cortexql.settings import Settings
@@ -207,7 +207,7 @@ _CHECKS: tuple[tuple[str, _Check], ...] = (
     ("registries", doctor_outside.look_at_registries),
     ("authorities", doctor_outside.look_at_authorities),
     ("proxies", doctor_outside.look_at_proxies),
-    ("containers", doctor_outside.look_into_containers),
+    ("containers", doctor_inside.look_into_containers),
     ("folders", _folders),
     ("catalogue", _catalogue),
     ("neurons", _neurons),

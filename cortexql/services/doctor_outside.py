@@ -1,23 +1,22 @@
 """The doctor's look outside: engine, registries, authorities, proxies, and the network from inside a container."""
 
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from docker.errors import APIError, DockerException
+from docker.errors import DockerException
 
 from cortexql.models import Registry
 from cortexql.runner.base import RunnerError
 from cortexql.runner.images import Images
 from cortexql.secrets import SecretLostError
-from cortexql.services import catalogues, network, registries
+from cortexql.services import network, registries
 from cortexql.services.health import Status
 from cortexql.services.patient import (
     DOCTOR,
-    ENGINE_SECONDS,
     Fault,
     Patient,
     has_engine,
@@ -26,22 +25,6 @@ from cortexql.services.patient import (
 )
 
 _SOON = timedelta(days=30)
-
-# Asks a name server, and tries to reach each host:port given.
-_PROBE = """
-import socket, sys
-for given in sys.argv[1:]:
-    host, _, port = given.rpartition(":")
-    try:
-        socket.getaddrinfo(host, int(port))
-    except OSError as error:
-        print("dns", host, error)
-        continue
-    try:
-        socket.create_connection((host, int(port)), 5).close()
-    except OSError as error:
-        print("connect", given, error)
-"""
 
 
 async def look_at_engine(patient: Patient) -> AsyncIterator[Fault]:
@@ -116,7 +99,7 @@ async def look_at_authorities(patient: Patient) -> AsyncIterator[Fault]:
 
 async def look_at_proxies(patient: Patient) -> AsyncIterator[Fault]:
     """Try to reach each proxy from here."""
-    for host, port in await _proxy_addresses(patient):
+    for host, port in await proxy_addresses(patient):
         try:
             await in_thread(_connect, host, port)
         except OSError as error:
@@ -125,63 +108,8 @@ async def look_at_proxies(patient: Patient) -> AsyncIterator[Fault]:
             )
 
 
-async def look_into_containers(patient: Patient) -> AsyncIterator[Fault]:
-    """Look from inside a container at name service and proxies."""
-    settings = patient.settings
-    if settings.docker_network == "none" or not await has_engine(settings):
-        return
-    targets = [f"{host}:{port}" for host, port in await _proxy_addresses(patient)]
-    async with patient.transactions(DOCTOR) as tx:
-        hosts = [registries.host_of(f"{row.host}/x") for row in await registries.known(tx)]
-        locations = [one.location for one in await catalogues.known(tx, settings)]
-    targets += [host if ":" in host else f"{host}:443" for host in hosts]
-    for location in locations:
-        parts = urlsplit(location)
-        if parts.scheme in ("http", "https") and parts.hostname and not targets:
-            targets.append(f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}")
-    if not targets:
-        return
-    try:
-        said = await with_engine(settings, partial(_probe, settings.docker_network, targets))
-    except (DockerException, OSError) as error:
-        yield Fault(f"a container could not be tried: {str(error)[:200]}", Status.ORANGE)
-        return
-    for line in said.splitlines():
-        kind, name, *rest = line.split(" ", 2)
-        if kind == "dns":
-            yield Fault(f"containers cannot resolve {name}: mend the engine's DNS (daemon.json: dns)")
-        elif kind == "connect":
-            yield Fault(
-                f"containers cannot reach {name} ({''.join(rest)}): mend DOCKER_NETWORK, route or firewall"
-            )
-
-
-def _probe(network_name: str, targets: Sequence[str], client: Any) -> str:
-    """Run the probe in a container of any image that has Python."""
-    for image in client.images():
-        try:
-            made = client.create_container(
-                image["Id"],
-                ["-c", _PROBE, *targets],
-                entrypoint=["python3"],
-                host_config=client.create_host_config(
-                    network_mode=network_name, mem_limit="128m", pids_limit=32
-                ),
-            )
-        except APIError:
-            continue
-        try:
-            client.start(made["Id"])
-            if client.wait(made["Id"], timeout=ENGINE_SECONDS * 2)["StatusCode"] == 0:
-                return bytes(client.logs(made["Id"])).decode(errors="replace")
-        except APIError:
-            continue  # no Python in it
-        finally:
-            client.remove_container(made["Id"], v=True, force=True)
-    return ""
-
-
-async def _proxy_addresses(patient: Patient) -> list[tuple[str, int]]:
+async def proxy_addresses(patient: Patient) -> list[tuple[str, int]]:
+    """Return host and port of each proxy that is set."""
     async with patient.transactions(DOCTOR) as tx:
         rows = await network.list_proxies(tx)
     found: list[tuple[str, int]] = []

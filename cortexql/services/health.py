@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -57,7 +57,7 @@ async def check(tx: Transaction, ping_redis: Callable[[], Awaitable[bool]]) -> l
     ]
     parts += await _workers(tx, now)
     parts += await _servers(tx, now)
-    return parts + await _examined(tx, {part.name for part in parts})
+    return _add_examined(tx, parts, await _examined(tx))
 
 
 async def waiting(tx: Transaction) -> Waiting:
@@ -91,28 +91,40 @@ async def _answer(ask: Callable[[], Awaitable[None]]) -> str:
     return "ok"
 
 
-async def _examined(tx: Transaction, looked_at: set[str]) -> list[Component]:
-    """Return what a worker's doctor found, where it is not old; what was looked at just now is not told twice.
+async def _examined(tx: Transaction) -> list[Component]:
+    """Return what a worker's doctor found, where it is not old."""
+    query = (
+        select(HealthCheck).where(HealthCheck.checked_at > func.now() - _RECENT).order_by(HealthCheck.name)
+    )
+    return [
+        Component(row.name, row.kind, Status(row.status), row.message, row.checked_at)
+        for row in (await tx.session.scalars(query)).all()
+    ]
+
+
+def _add_examined(tx: Transaction, parts: list[Component], found: list[Component]) -> list[Component]:
+    """Return parts that were looked at just now, and what the doctor found: the worse of two about the same part.
 
     Hosts, folders and faults are for those who run the instance: others learn of each kind whether it works.
     """
-    rows = (
-        await tx.session.scalars(select(HealthCheck).where(HealthCheck.checked_at > func.now() - _RECENT))
-    ).all()
-    parts = [
-        Component(row.name, row.kind, Status(row.status), row.message, row.checked_at)
-        for row in sorted(rows, key=lambda row: row.name)
-        if row.name not in looked_at
-    ]
-    if tx.principal.is_superadmin or tx.principal.is_system:
-        return parts
+    is_told_all = tx.principal.is_superadmin or tx.principal.is_system
+    examined = {part.name: part if is_told_all else replace(part, message=None) for part in found}
+    looked_at = {part.name for part in parts}
+    merged = [_worse(part, examined.get(part.name, part)) for part in parts]
+    rest = [part for name, part in examined.items() if name not in looked_at]
+    if is_told_all:
+        return merged + rest
     kinds: dict[str, list[Component]] = {}
-    for part in parts:
+    for part in rest:
         kinds.setdefault(part.kind, []).append(part)
-    return [
+    return merged + [
         Component(kind, kind, worst(p.status for p in of_kind), None, max(p.checked_at for p in of_kind))
         for kind, of_kind in kinds.items()
     ]
+
+
+def _worse(looked_at: Component, examined: Component) -> Component:
+    return looked_at if worst((looked_at.status, examined.status)) is looked_at.status else examined
 
 
 def worst(statuses: Iterable[Status]) -> Status:

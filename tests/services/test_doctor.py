@@ -1,6 +1,7 @@
 """The doctor: seeded faults, each found and named with its mend; and a healthy instance, which has none."""
 
 import asyncio
+import html
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import event, select, text
@@ -19,14 +21,17 @@ from cortexql.models import CatalogRefresh, HealthCheck
 from cortexql.principal import Principal, Role
 from cortexql.resources import Resources
 from cortexql.secrets import Cipher
-from cortexql.services import doctor, health, network, registries, workers
+from cortexql.services import doctor, doctor_requests, health, network, registries, workers
 from cortexql.services.health import Component, Status
 from cortexql.services.network import ProxySetting
 from cortexql.services.patient import Patient
 from cortexql.services.registries import RegistrySetting
 from cortexql.transaction import Transactions, create_engine
+from tests.admin.test_console import signed_in
 from tests.conftest import World
 from tests.parts.authorities import make_authority
+from tests.parts.connect_proxy import connect_proxy
+from tests.parts.docker_engine import DockerEngine
 from tests.parts.fixtures import PullingEngine
 from tests.parts.registry import PASSWORD, USERNAME
 from tests.services.steps import TEST, enable
@@ -61,9 +66,9 @@ async def add_authority(patient: Patient, pem: str, name: str = "own") -> None:
         await network.add_authority(tx, name, pem)
 
 
-async def set_proxy(patient: Patient, url: str) -> None:
+async def set_proxy(patient: Patient, http: str | None = None, https: str | None = None) -> None:
     async with patient.transactions(TEST) as tx:
-        await network.set_proxy(tx, ProxySetting(http=url), patient.cipher)
+        await network.set_proxy(tx, ProxySetting(http=http, https=https), patient.cipher)
 
 
 async def execute(patient: Patient, statement: str) -> None:
@@ -78,6 +83,49 @@ async def test_a_healthy_instance_has_no_fault_and_health_shows_what_was_found(p
     async with patient.transactions(TEST) as tx:
         shown = {part.name for part in await health.check(tx, patient.redis.ping)}
     assert {part.name for part in parts} - {"workers"} <= shown
+
+
+async def test_health_and_the_console_show_what_the_doctor_found_of_every_part(
+    url: str, patient: Patient, world: World, resources: Resources
+) -> None:
+    await patient.redis.config_set("maxmemory-policy", "allkeys-lru")
+    await execute(
+        patient, 'UPDATE catalog_refresh SET invalid = \'[{"source": "here", "reason": "it is HTML"}]\''
+    )
+    await set_proxy(patient, "http://127.0.0.1:1")
+    try:
+        parts = await doctor.examine(patient)
+    finally:
+        await patient.redis.config_set("maxmemory-policy", "noeviction")
+    await doctor.record(patient.transactions, parts)
+    unwell = {part.name: (part.status, part.message) for part in parts if part.status is not GREEN}
+    assert {name: status for name, (status, _) in unwell.items()} == {
+        "redis": Status.ORANGE,
+        "catalogue": Status.ORANGE,
+        "proxies": Status.RED,
+    }
+    query = "{ health { status components { name status message } } }"
+
+    async def ask(key: str) -> dict[str, Any]:
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}) as client:
+            answer = await client.post(f"{url}/graphql", json={"query": query})
+        found: dict[str, Any] = answer.json()["data"]["health"]
+        return found
+
+    full = await ask(world.superadmin_key)
+    shown = {part["name"]: part for part in full["components"]}
+    assert full["status"] == "RED"
+    for name, (status, message) in unwell.items():
+        assert (shown[name]["status"], shown[name]["message"]) == (status.value.upper(), message)
+    masked = {part["name"]: part for part in (await ask(world.alpha.keys[Role.READ]))["components"]}
+    for name, (status, _) in unwell.items():
+        assert (masked[name]["status"], masked[name]["message"]) == (status.value.upper(), None)
+    async with signed_in(url, resources, "root") as client:
+        page = html.unescape((await client.get("/admin/health")).text)
+        for _, message in unwell.values():
+            assert str(message) in page
+        for status in (Status.ORANGE, Status.RED, GREEN):
+            assert f"dot tone-{status.value}" in page
 
 
 async def test_workers_that_record_at_once_do_not_hinder_each_other(patient: Patient) -> None:
@@ -299,10 +347,13 @@ async def test_faults_of_a_registry_are_named(with_engine: Patient, pulling_engi
     # Other tests may have had the engine trust it.
     shutil.rmtree(Path("/etc/docker/certs.d") / host, ignore_errors=True)
     await set_registry(with_engine, host, PASSWORD)
-    assert (await find(with_engine))["registries"].message.endswith(": add its authority")  # type: ignore[union-attr]
+    found = await find(with_engine)
+    assert (found["registries"].message or "").endswith(": add its authority")
+    assert (found["containers"].message or "").startswith(f"containers do not trust {host} (")
+    assert (found["containers"].message or "").endswith("): add its authority")
     await add_authority(with_engine, pulling_engine.registry.authority.pem)
     found = await find(with_engine)
-    assert "registries" not in found, found
+    assert {"registries", "containers"} & found.keys() == set(), found
     await set_registry(with_engine, host, "wrong password")
     message = (await find(with_engine))["registries"].message or ""
     assert message.endswith(": mend its username and password")
@@ -332,6 +383,84 @@ async def test_what_a_container_cannot_reach_is_named(with_engine: Patient) -> N
     assert "containers cannot resolve proxy.invalid" in (
         (await find(with_engine))["containers"].message or ""
     )
+
+
+@pytest.mark.parts
+async def test_what_answers_a_container_behind_a_proxy_is_tried(
+    with_engine: Patient, pulling_engine: PullingEngine
+) -> None:
+    registry = pulling_engine.registry
+    await set_registry(with_engine, registry.host, PASSWORD)
+    async with connect_proxy(pulling_engine.engine.gateway, "me", "hunter2:hunter2") as (address, asked):
+        await set_proxy(with_engine, https=f"http://me:wrong-password@{address}")
+        refused = (await find(with_engine))["containers"].message or ""
+        assert refused == (f"the proxy {address} refuses containers (407): mend its username and password")
+        await set_proxy(with_engine, https=f"http://me:hunter2%3Ahunter2@{address}")
+        assert asked == []
+        unknown = (await find(with_engine))["containers"].message or ""
+        assert unknown.startswith(f"containers do not trust {registry.host} (")
+        await add_authority(with_engine, registry.authority.pem)
+        found = await find(with_engine)
+        assert {"proxies", "containers"} & found.keys() == set(), found
+    assert asked == [registry.host] * 2
+
+
+@pytest.mark.parts
+async def test_a_name_server_that_containers_cannot_ask_is_named_though_nothing_is_set(
+    with_engine: Patient,
+) -> None:
+    """The registry of an enabled neuron's image has a name that this host knows, and containers do not."""
+    name = socket.gethostname()
+    image = f"{name.lower()}:5000/vendor/echo:1"
+    await execute(
+        with_engine,
+        f"UPDATE definition SET docker_image = '{image}' WHERE definition_id = 'Echo_1_0'",
+    )
+    try:
+        part = (await find(with_engine))["containers"]
+    finally:
+        await execute(
+            with_engine, "UPDATE definition SET docker_image = NULL WHERE definition_id = 'Echo_1_0'"
+        )
+    assert part.message == (
+        f"containers cannot resolve {name.lower()}: mend the engine's DNS (daemon.json: dns)"
+    )
+
+
+@pytest.mark.parts
+async def test_an_engine_without_an_image_to_try_says_so(patient: Patient) -> None:
+    with DockerEngine(bridge=True) as engine:
+        bare = with_settings(
+            patient, runners=("docker", "process"), docker_host=engine.url, docker_network="bridge"
+        )
+        await set_proxy(bare, f"http://{engine.gateway}:1")
+        (part,) = await doctor.examine(bare, only=("containers",))
+    assert (part.status, part.message) == (
+        GREEN,
+        "not tried: the engine has no image with Python in it yet",
+    )
+
+
+@pytest.mark.parts
+async def test_a_web_server_without_engine_has_a_worker_look(
+    with_engine: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in docker-compose.yml, where the engine is the worker's alone."""
+    web = with_settings(with_engine, docker_host="tcp://127.0.0.1:1")
+    assert [part.status for part in await doctor_requests.examine(web, only=("engine",))] == [Status.ORANGE]
+    async with web.transactions(TEST) as tx:
+        await workers.beat(tx, workers.Presence("w", 1, 0, ("docker", "process")))
+    asking = asyncio.create_task(doctor_requests.examine(web))
+    while not asking.done():
+        await doctor_requests.serve(with_engine)
+        await asyncio.sleep(0.05)
+    assert [(part.name, part.message) for part in await asking if part.status is not GREEN] == []
+    assert len(await asking) == len(await doctor.examine(with_engine))
+    monkeypatch.setattr(doctor_requests, "_PATIENCE", timedelta(seconds=1))
+    (part,) = await doctor_requests.examine(web, only=("registries",))
+    assert (part.name, part.status) == ("registries", Status.RED)
+    assert (part.message or "").startswith("no worker answered within 1 s")
+    await web.redis.delete("cortexql:examine")
 
 
 @contextmanager

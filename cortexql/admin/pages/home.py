@@ -14,6 +14,7 @@ from cortexql.services import (
     bootstrap,
     definitions,
     doctor,
+    doctor_requests,
     health,
     images,
     jobs,
@@ -97,9 +98,8 @@ async def examine(visit: Visit) -> Response:
     visit.principal.require(Permission.INSTANCE_MANAGE)
     resources = visit.resources
     patient = Patient(resources.settings, resources.transactions, resources.redis, resources.cipher)
-    parts = await doctor.examine(patient)
-    await doctor.record(resources.transactions, parts)
-    return visit.page("home/health.html", partial="home/_health.html", parts=parts)
+    await doctor.record(resources.transactions, await doctor_requests.examine(patient))
+    return visit.page("home/health.html", partial="home/_health.html", parts=await _parts(visit))
 
 
 async def _counts(tx: Transaction) -> dict[str, int]:

@@ -7,7 +7,7 @@ from cortexql.admin.visit import Visit, to_int
 from cortexql.errors import CortexError, InvalidInputError
 from cortexql.models import Organization
 from cortexql.principal import Permission
-from cortexql.services import doctor, network, registries
+from cortexql.services import doctor_requests, network, registries
 from cortexql.services.network import ProxySetting
 from cortexql.services.patient import Patient
 from cortexql.services.registries import RegistrySetting
@@ -87,7 +87,7 @@ async def test(visit: Visit) -> Response:
     if part not in _PARTS:
         raise InvalidInputError(f"there is no part {part} to test", field=("part",))
     patient = Patient(resources.settings, resources.transactions, resources.redis, resources.cipher)
-    found = await doctor.examine(patient, only=(part,))
+    found = await doctor_requests.examine(patient, only=(part,))
     return visit.page("network/tested.html", partial="network/_tested.html", found=found)
 
 
