@@ -5,8 +5,10 @@ import strawberry
 from cortexql.schema import arguments
 from cortexql.schema.context import Info
 from cortexql.schema.filters import to_job_filter, to_report_filter
+from cortexql.schema.selection import selected
 from cortexql.schema.statistics import JobStats, ReportStats
 from cortexql.services import statistics
+from cortexql.services.statistics import Span
 
 
 @strawberry.type
@@ -21,9 +23,10 @@ class StatisticsQueries:
         by: arguments.JobKeys = None,
         interval: arguments.Interval = None,
     ) -> list[JobStats]:
+        spans = [span for span in Span if span.value in selected(info)]
         async with info.context.reading() as tx:
             groups = await statistics.of_jobs(
-                tx, to_job_filter(filter), list(dict.fromkeys(by or ())), interval
+                tx, to_job_filter(filter), list(dict.fromkeys(by or ())), interval, spans
             )
         return [JobStats.of(group) for group in groups]
 

@@ -45,7 +45,7 @@ class JobStats:
     def of(cls, group: statistics.Group) -> "JobStats":
         """Convert a group."""
         keys = {key.value: group.keys.get(key.value) for key in statistics.JobKey}
-        waiting, running = [Percentiles.of(found) for found in (group.waiting, group.running) if found]
+        waiting, running = Percentiles.of(group.waiting), Percentiles.of(group.running)
         return cls(time=group.time, count=group.count, waiting=waiting, running=running, **keys)
 
 

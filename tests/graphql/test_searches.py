@@ -138,6 +138,15 @@ async def test_jobs_are_counted_with_their_latencies(four: World, analyst: Clien
         ("SUCCESS", "ip", "analyze@alpha", "alpha")
     }
     assert all(g["time"].endswith("T00:00:00Z") and g["running"]["p50"].startswith("PT") for g in found)
+    asked = "{ jobStats { running { longest } ...w } } fragment w on JobStats { waiting { longest } }"
+    both = (await analyst.data(asked))["jobStats"]
+    assert (await analyst.data("{ jobStats { waiting { longest } } }"))["jobStats"] == [
+        {"waiting": both[0]["waiting"]}
+    ]
+    assert (await analyst.data("{ jobStats { running { longest } } }"))["jobStats"] == [
+        {"running": both[0]["running"]}
+    ]
+    assert both[0]["waiting"]["longest"] not in (None, both[0]["running"]["longest"])
     (whole,) = (await analyst.data(JOB_STATS, filter={"status": ["WAITING"]}))["jobStats"]
     assert (whole["count"], whole["time"], whole["running"]) == (0, None, {"p50": None, "p99": None})
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -28,7 +30,7 @@ from cortexql.models import (
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.runner.report import ParsedArtifact, ParsedReport, ParsedTaxonomy
-from cortexql.services import details, difference, jobs, ledger, reports, scheduling
+from cortexql.services import details, difference, jobs, ledger, patching, reports, scheduling
 from cortexql.services.execution import Executor
 from cortexql.services.page import PageRequest
 from cortexql.services.submission import JobRequest, ObservableRequest
@@ -301,3 +303,22 @@ async def test_artifacts_go_with_their_report(resources: Resources, world: World
         await tx.session.delete(await tx.session.get_one(Report, report_id))
     async with resources.transactions(TEST) as tx:
         assert (await tx.session.scalars(select(Artifact))).all() == []
+
+
+async def test_equal_results_need_no_process_and_each_has_its_own_patch() -> None:
+    pairs = [({"n": 1}, {"n": 1}), ({"n": 1}, {"n": 2}), ([], []), ({"n": 1}, {"n": True}), ({"m": 0}, {})]
+    assert await difference.between(pairs) == [
+        [],
+        [{"op": "replace", "path": "/n", "value": 2}],
+        [],
+        [{"op": "replace", "path": "/n", "value": True}],
+        [{"op": "remove", "path": "/m"}],
+    ]
+    assert await difference.between(pairs[:1], seconds=0) == [[]]
+
+
+def test_the_program_that_compares_starts_with_nothing_of_ours() -> None:
+    command = [sys.executable, "-X", "importtime", "-P", patching.__file__]
+    done = subprocess.run(command, input=b"[]", capture_output=True, check=True)
+    assert b"jsonpatch" in done.stderr
+    assert b"cortexql" not in done.stderr

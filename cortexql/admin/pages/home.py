@@ -27,7 +27,7 @@ from cortexql.services import (
 from cortexql.services.jobs import JobFilter
 from cortexql.services.page import PageRequest
 from cortexql.services.patient import Patient
-from cortexql.services.statistics import Interval, JobKey
+from cortexql.services.statistics import Interval, JobKey, Span
 from cortexql.services.usage import Usage
 from cortexql.services.widgets import Bucket
 from cortexql.transaction import Transaction
@@ -109,7 +109,7 @@ async def _counts(tx: Transaction) -> dict[str, int]:
     groups = [
         group
         for wanted in (under_way, lately)
-        for group in await statistics.of_jobs(tx, wanted, [JobKey.STATUS], None)
+        for group in await statistics.of_jobs(tx, wanted, [JobKey.STATUS], None, spans=())
     ]
     return {status.value: 0 for status in _COUNTED} | {
         group.keys["status"].value: group.count for group in groups
@@ -122,7 +122,7 @@ async def _figures(tx: Transaction) -> tuple[Chart, Chart]:
     wanted = JobFilter(status=list(_ENDED), created_after=now - _DAY)
     found = {
         (group.time, group.keys["status"]): group
-        for group in await statistics.of_jobs(tx, wanted, [JobKey.STATUS], Interval.HOUR)
+        for group in await statistics.of_jobs(tx, wanted, [JobKey.STATUS], Interval.HOUR, {Span.RUNNING})
     }
     hours = questions.times(Bucket.HOUR, now - _DAY, now)
     counts = {
