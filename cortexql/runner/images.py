@@ -12,6 +12,7 @@ import io
 import json
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from cortexql.runner.base import RunnerError
 
 # An engine whose pull says nothing for so long waits for a registry that hangs.
 SILENCE_SECONDS = 60.0
+# A run looks for its image to have it there, and again to run it by its id.
+_SEEN_SECONDS = 1.0
 _EMPTY_IMAGE = "cortexql/empty"
 _CERTIFICATES_FOLDER = "/etc/docker/certs.d"
 _ROOTLESS_DATA = "/.local/share/docker"  # in the home of the engine's user, unless it was put elsewhere
@@ -57,6 +60,7 @@ class Images:
     def __init__(self, connect: Callable[[], Any]) -> None:
         """Take what gives the SDK's low-level client, and connects at need."""
         self._connect = connect
+        self._seen: dict[str, tuple[float, Image]] = {}
         self._trusted: dict[str, str] = {}
         self._trusting = threading.Lock()
 
@@ -72,15 +76,19 @@ class Images:
             return None
         except (DockerException, OSError) as error:
             raise RunnerError(f"the Docker engine does not answer ({type(error).__name__})") from error
-        return Image(found["Id"], digest_of(reference, found), int(found.get("Size") or 0))
+        image = Image(found["Id"], digest_of(reference, found), int(found.get("Size") or 0))
+        self._seen[reference] = (time.monotonic(), image)
+        return image
 
     def get(self, reference: str) -> Image:
-        """Return an image that is on the engine.
+        """Return an image that is on the engine, or was when it was found a second ago.
 
         Raises:
             RunnerError: it is not, or the engine does not answer.
         """
-        found = self.find(reference)
+        at, seen = self._seen.get(reference, (0.0, None))
+        is_recent = seen is not None and time.monotonic() - at < _SEEN_SECONDS
+        found = seen if is_recent else self.find(reference)
         if found is None:
             raise RunnerError(f"the image {reference} is not on the Docker engine")
         return found
@@ -115,6 +123,7 @@ class Images:
                 if "error" in event:
                     raise PullError(f"the image {reference} could not be pulled: {event['error']}")
                 progress(layers.follow(event))
+        self._seen.pop(reference, None)
         return self.get(reference)
 
     def find_remote_digest(self, reference: str, credentials: Credentials | None) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import gzip
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
@@ -290,3 +290,52 @@ async def test_fragments_that_double_are_refused_at_once(http: httpx.AsyncClient
 async def test_fragments_without_end_or_definition_are_refused(http: httpx.AsyncClient, query: str) -> None:
     (error,) = (await http.post("/graphql", json={"query": query})).json()["errors"]
     assert error["extensions"]["code"] == "INVALID_INPUT"
+
+
+def nulls(kind: GraphQLInputType) -> Any:
+    """Return null for what may be null, and of what may not the least that has its shape."""
+    if not isinstance(kind, GraphQLNonNull):
+        return None
+    match kind.of_type:
+        case GraphQLList() as listed:
+            return [nulls(listed.of_type)] if isinstance(listed.of_type, GraphQLNonNull) else []
+        case GraphQLEnumType() as enum:
+            return next(iter(enum.values))
+        case GraphQLInputObjectType() as taken:
+            return {name: nulls(field.type) for name, field in taken.fields.items()}
+        case scalar:
+            return {"Int": 1, "Float": 1.0, "Boolean": True, "DateTime": TIMES[0], "Duration": "P1D"}.get(
+                scalar.name, "alpha"
+            )
+
+
+@pytest.mark.parametrize(("operation", "name"), root_fields("query", "mutation"))
+async def test_null_is_taken_or_refused_wherever_it_may_be_given(
+    http: httpx.AsyncClient, world: World, operation: str, name: str
+) -> None:
+    arguments = root(operation).fields[name].args
+    variables = {argument: nulls(kind.type) for argument, kind in arguments.items()}
+    body = {"query": document(operation, name), "variables": variables}
+    for key in (world.alpha.keys[Role.ANALYZE], world.alpha.keys[Role.ORGADMIN], world.superadmin_key):
+        check(await http.post("/graphql", json=body, headers={"Authorization": f"Bearer {key}"}), 200)
+
+
+@pytest.mark.parametrize("megabytes", [30, 50])
+async def test_a_document_of_many_megabytes_is_refused_with_flat_memory(
+    http: httpx.AsyncClient, world: World, megabytes: int
+) -> None:
+    async def document_of_fields() -> AsyncIterator[bytes]:
+        yield b'{"query": "{'
+        for _ in range(megabytes):
+            yield b" __typename" * (2**20 // 11)
+        yield b'}"}'
+
+    headers = world.alpha.headers(Role.READ) | {"Content-Type": "application/json"}
+    began, before = time.process_time(), resident_bytes()
+    answer = await http.post("/graphql", content=document_of_fields(), headers=headers)
+    (error,) = answer.json()["errors"]
+    # Over 32 MiB it is not even read; below, its tokens are counted.
+    refused = (413, "TOO_LARGE") if megabytes > 32 else (200, "INVALID_INPUT")
+    assert (answer.status_code, error["extensions"]["code"]) == refused
+    assert time.process_time() - began < 2
+    assert resident_bytes() - before < 150_000_000
