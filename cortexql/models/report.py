@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ARRAY, JSON, BigInteger, ForeignKey, Index, SmallInteger, String
+from sqlalchemy import ARRAY, JSON, BigInteger, ForeignKey, Index, SmallInteger, String, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -28,6 +28,7 @@ class Report(SQLModel, table=True):
     """
 
     __table_args__ = (
+        Index("report_words", text("report_words(searchable)"), postgresql_using="gin"),
         Index("report_newest", "organization_id", "created_at", "id"),
         Index("report_history", "observable_id", "neuron_name", "id"),
         Index("report_level", "organization_id", "level", "created_at", "id"),

@@ -89,7 +89,9 @@ class ReportFilter:
     data: str | None = strawberry.field(default=None, description=EXACTLY)
     level: list[Level] | None = strawberry.field(default=None, description="Of any of these levels.")
     search: str | None = strawberry.field(
-        default=None, description="With this text in value, analyzer or taxonomies."
+        default=None,
+        description="With this text in value, analyzer or taxonomies, or with these words in the full result: "
+        '`trojan -clean`, `"two words"`, an address or a host whole.',
     )
     since: datetime | None = strawberry.field(default=None, description="Stored at or after.")
     until: datetime | None = strawberry.field(default=None, description="Stored before.")

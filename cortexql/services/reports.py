@@ -145,11 +145,14 @@ def matching(wanted: ReportFilter, query: Select[Any] = _OBJECTS) -> Select[Any]
     if wanted.search:
         named = select(Observable.id).where(Observable.data.icontains(wanted.search, autoescape=True))
         said = cast(Report.taxonomies, String).icontains(wanted.search, autoescape=True)
+        asked = func.websearch_to_tsquery("simple", wanted.search)
+        worded = select(Report.id).where(func.report_words(Report.searchable).op("@@")(asked))
         query = query.where(
             or_(
                 said,
                 Report.neuron_name.icontains(wanted.search, autoescape=True),
                 Report.observable_id.in_(named),
+                Report.id.in_(worded),
             )
         )
     return query

@@ -58,6 +58,12 @@ async def four(resources: Resources, world: World, executor: Executor) -> World:
         ({"taxonomy": {"namespace": "Other"}}, set()),
         ({"analyzer": "Other"}, {3}),
         ({"search": "10.0.0.1"}, {1}),
+        ({"search": "trojan.2"}, {2}),
+        ({"search": "TWO clean"}, {0, 1, 2, 3}),
+        ({"search": '"clean one"'}, set()),
+        ({"search": "one -trojan.3 20"}, {2}),
+        ({"search": "troj"}, set()),
+        ({"search": "!&|()<->:* '"}, set()),
         ({"since": "2999-01-01T00:00:00Z"}, set()),
         ({"full": [{"path": "$.score", "comparison": "GTE", "value": 20}]}, {2, 3}),
         ({"full": [{"path": "$.score", "value": 10}]}, {1}),
@@ -167,7 +173,11 @@ def test_what_jsonb_does_not_take_is_left_out_and_the_rest_kept() -> None:
 
 
 async def test_a_path_and_a_taxonomy_are_looked_up_in_indexes(resources: Resources, clean: None) -> None:
-    conditions = ['searchable @? \'$."a" ? (@ == "x")\'', 'taxonomies @> \'[{"value": "x"}]\'']
+    conditions = [
+        'searchable @? \'$."a" ? (@ == "x")\'',
+        'taxonomies @> \'[{"value": "x"}]\'',
+        "report_words(searchable) @@ 'x'::tsquery",
+    ]
     async with resources.engine.begin() as connection:
         await connection.execute(text("SET LOCAL enable_seqscan = off"))
         plans = [
@@ -176,6 +186,29 @@ async def test_a_path_and_a_taxonomy_are_looked_up_in_indexes(resources: Resourc
         ]
     assert "report_searchable" in plans[0]
     assert "report_taxonomies" in plans[1]
+    assert "report_words" in plans[2]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "http://a{0}.b{0}.example/c{0}?d={0} ",
+        "a{0}-b{0}-c{0}-d{0}-e{0} ",
+        "/a{0}/b{0}/c{0} ",
+        "é{0} ",
+        "a{0}@b{0}.example ",
+    ],
+)
+async def test_as_many_words_as_there_may_be_lose_no_report(
+    resources: Resources, clean: None, part: str
+) -> None:
+    full, number = "", 0
+    while len(full) < MAX_SEARCHABLE_CHARACTERS - 200:
+        full, number = full + part.format(number), number + 1
+    stored = json.dumps(to_searchable({"x": full}))
+    async with resources.engine.begin() as connection:
+        words = await connection.scalar(text("SELECT length(report_words(CAST(:x AS jsonb)))"), {"x": stored})
+    assert words is None or words > 1000
 
 
 async def test_jobs_are_found_by_when_they_ended_and_files_by_their_hash(
