@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +17,13 @@ from cortexql.models import NeuronType
 from cortexql.principal import Role
 from cortexql.resources import Resources
 from cortexql.secrets import Cipher
-from cortexql.services import catalogues, definitions, neurons
+from cortexql.services import catalogues, definitions, network, neurons
 from cortexql.services.catalogues import NewSource
 from tests.catalog.servers import answer, serve
 from tests.catalog.test_fetch import LOOPBACK
 from tests.conftest import World
 from tests.graphql.test_network import ask
+from tests.parts.authorities import make_authority
 from tests.services.steps import TEST, enable
 from tests.services.test_definitions import entry, told
 
@@ -37,7 +39,9 @@ async def open_minded(resources: Resources, world: World) -> AsyncIterator[Resou
         **{name: getattr(resources, name) for name in Resources.__dataclass_fields__} | {"settings": settings}
     )
     async with resources.engine.begin() as connection:
-        await connection.execute(text("TRUNCATE catalog_source, catalog_refresh, organization CASCADE"))
+        await connection.execute(
+            text("TRUNCATE catalog_source, catalog_refresh, authority, proxy, organization CASCADE")
+        )
         await connection.execute(text("DELETE FROM definition WHERE base_config = 'Cata'"))
 
 
@@ -89,6 +93,56 @@ async def test_what_is_enabled_outlives_its_source(open_minded: Resources, world
     async with open_minded.transactions(TEST) as tx:
         with pytest.raises(NotFoundError):
             await catalogues.remove(tx, ANALYZER, location)
+
+
+async def test_the_instances_authority_and_proxy_lead_to_a_catalogue(
+    open_minded: Resources, tmp_path: Path
+) -> None:
+    """Given once, as registries and neurons are given them."""
+    authority, content = make_authority(), answer(json.dumps([entry("A")]).encode())
+    async with serve(content, tls=authority.server_context(tmp_path, "127.0.0.1")) as url:
+        await add(open_minded, f"{url}{PATH}")
+        (unknown,) = (await refresh(open_minded)).invalid
+        assert "CERTIFICATE_VERIFY_FAILED" in unknown.reason
+        async with open_minded.transactions(TEST) as tx:
+            await network.add_authority(tx, "private", authority.pem)
+        assert told(await refresh(open_minded)) == [("added", "A_1_0")]
+    requests: list[str] = []
+    async with serve(answer(json.dumps([entry("B")]).encode()), requests) as proxy:
+        await add(open_minded, f"http://catalogue.invalid{PATH}")
+        async with open_minded.transactions(TEST) as tx:
+            setting = network.ProxySetting(http=proxy.replace("//", "//me:hunter2@"), no_proxy="127.0.0.1")
+            await network.set_proxy(tx, setting, open_minded.cipher)
+        assert told(await refresh(open_minded)) == [("added", "B_1_0")]
+    assert requests[0].startswith(f"GET http://catalogue.invalid{PATH} HTTP/1.1\r\n")
+    assert f"Basic {base64.b64encode(b'me:hunter2').decode()}\r\n" in requests[0]
+
+
+async def test_a_refresh_over_graphql_tells_what_was_invalid_and_why(url: str, world: World) -> None:
+    root = {"Authorization": f"Bearer {world.superadmin_key}"}
+    location = "http://127.0.0.1:1/analyzers.json"
+    done = await ask(
+        url,
+        root,
+        """mutation ($at: String!) {
+          addCatalogSource(input: {type: ANALYZER, url: $at}) { errors { message } }
+          refreshCatalog(input: {}) {
+            added updated removed unchanged changes { definitionId } invalid { source reason } errors { message } }
+          removeCatalogSource(input: {type: ANALYZER, location: $at}) { errors { message } } }""",
+        at=location,
+    )
+    told_of = done["data"]["refreshCatalog"]
+    (invalid,) = told_of.pop("invalid")
+    assert told_of == {
+        "added": 0,
+        "updated": 0,
+        "removed": 0,
+        "unchanged": 10,
+        "changes": [],
+        "errors": [],
+    }
+    assert invalid["source"] == location
+    assert "unless OUTBOUND_ALLOW names it" in invalid["reason"]
 
 
 async def test_a_source_that_does_not_answer_loses_nothing(open_minded: Resources) -> None:

@@ -87,6 +87,34 @@ async def test_a_password_is_encrypted_kept_and_removed(resources: Resources) ->
             await registries.remove(tx, "own.example:5000")
 
 
+async def test_each_registry_is_given_its_own_password_and_another_none(resources: Resources) -> None:
+    await put(resources, host="own.example:5000", username="me", password=SECRET)
+    await put(resources, host="own.example", username="you", password="another one")
+    await put(resources, host="docker.io", username="hub", password="the hub's")
+    await put(resources, host="open.example")
+    async with resources.transactions(TEST) as tx:
+        known = await registries.known(tx)
+    found = {
+        reference: registries.source_of(reference, known, resources.cipher).credentials
+        for reference in (
+            "own.example:5000/a",
+            "own.example/a",
+            "a/b",
+            "python",
+            "open.example/a",
+            "ghcr.io/a",
+        )
+    }
+    assert {name: given and (given.username, given.password) for name, given in found.items()} == {
+        "own.example:5000/a": ("me", SECRET),
+        "own.example/a": ("you", "another one"),
+        "a/b": ("hub", "the hub's"),
+        "python": ("hub", "the hub's"),
+        "open.example/a": None,
+        "ghcr.io/a": None,
+    }
+
+
 @pytest.mark.parametrize("host", ["", "a/b", "a b", "https://a", "$(id)", "a:b", "x" * 300])
 async def test_what_is_no_registry_is_refused(resources: Resources, host: str) -> None:
     with pytest.raises(InvalidInputError):
