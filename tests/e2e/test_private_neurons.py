@@ -1,4 +1,4 @@
-"""The steps of docs/private-neurons.md for a plain process, done to the letter in another folder, on another port."""
+"""The steps of docs/private-neurons.md, done to the letter in another folder and on another port."""
 
 import json
 import os
@@ -6,11 +6,17 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.instances import CORTEXQL, environment, eventually
+from tests.parts.docker_engine import DockerEngine
+from tests.parts.docker_images import BASE, make_images
+from tests.parts.fixtures import skipped_when_missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PAGE = Path(__file__).parents[2] / "docs/private-neurons.md"
@@ -52,28 +58,28 @@ def make_neuron(folder: Path) -> None:
     (neuron / "requirements.txt").write_text(f"cortexutils\n{package}\n")
 
 
-def steps(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the commands of the two terminals."""
-    section = PAGE.read_text().partition("## As a process")[2].partition("\n## ")[0]
-    first, second = re.findall(r"```sh\n(.*?)```", section.replace("/srv/neurons", str(folder)), re.DOTALL)
-    return first.splitlines(), second.splitlines()
+def steps(section: str, folder: Path) -> list[list[str]]:
+    """Return the commands of each terminal that a section of the page shows, with other folders."""
+    text = PAGE.read_text().partition(f"## {section}")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", text.replace("/srv/", f"{folder}/"), re.DOTALL)
+    return [block.splitlines() for block in blocks]
 
 
-def test_a_neuron_runs_as_a_process_with_an_environment_of_its_own(tmp_path: Path) -> None:
-    folder = tmp_path / "neurons"
-    make_neuron(folder)
-    first, second = steps(folder)
-    assert first[-1].endswith(" cortexql up")
-    variables = environment(
-        PATH=f"{CORTEXQL.parent}:{os.environ['PATH']}", CORTEXQL_DATA_DIR=str(tmp_path / "data")
-    )
-    variables.pop("CORTEXQL_RUNNERS")
+class Terminals:
+    """Shells in a folder, without settings but those that are given."""
 
-    def shell(*lines: str) -> str:
+    def __init__(self, folder: Path, **variables: str) -> None:
+        self.folder = folder
+        path = f"{CORTEXQL.parent}:{os.environ['PATH']}"
+        self.variables = environment(PATH=path, CORTEXQL_DATA_DIR=str(folder / "data"), **variables)
+        del self.variables["CORTEXQL_RUNNERS"]
+
+    def do(self, *lines: str) -> str:
+        """Run commands, and return what they said."""
         done = subprocess.run(
             ["sh", "-ec", "\n".join(lines)],
-            cwd=tmp_path,
-            env=variables,
+            cwd=self.folder,
+            env=self.variables,
             capture_output=True,
             text=True,
             check=False,
@@ -81,38 +87,91 @@ def test_a_neuron_runs_as_a_process_with_an_environment_of_its_own(tmp_path: Pat
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    log = tmp_path / "log"
-    with log.open("wb") as output:
-        running = subprocess.Popen(
-            ["sh", "-ec", "\n".join([*first[:-1], f"exec env {first[-1]} --port 0"])],
-            cwd=tmp_path,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
+    @contextmanager
+    def serving(self, *lines: str) -> Iterator[str]:
+        """Run commands of which the last is `cortexql up`; yield its address."""
+        assert lines[-1].endswith(" cortexql up")
+        log = self.folder / "log"
+        with log.open("wb") as output:
+            running = subprocess.Popen(
+                ["sh", "-ec", "\n".join([*lines[:-1], f"exec env {lines[-1]} --port 0"])],
+                cwd=self.folder,
+                env=self.variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
 
-    def ready() -> str | None:
-        assert running.poll() is None, log.read_text()
-        found = re.search(r"CortexQL is ready at (\S+)", log.read_text())
-        return found and found[1]
+        def ready() -> str | None:
+            assert running.poll() is None, log.read_text()
+            found = re.search(r"CortexQL is ready at (\S+)", log.read_text())
+            return found and found[1]
 
-    try:
-        url = eventually(ready, 120)
-        exports = [line for line in first if line.startswith("export ")]
-        key = shell(*exports, *second).splitlines()[-1]
-        client = [sys.executable, "-m", "cortexql", "analyze", "--url", url, "--key", key, "--json", "x y"]
-        (job,) = [json.loads(line) for line in shell(shlex.join(client)).splitlines()]
-        assert job["job"]["report"]["full"] == {
+        try:
+            yield eventually(ready, 120)
+        finally:
+            running.terminate()
+            running.wait(60)
+
+    def analyze(self, url: str, key: str, observable: str) -> dict[str, Any]:
+        command = [
+            sys.executable,
+            "-m",
+            "cortexql",
+            "analyze",
+            "--url",
+            url,
+            "--key",
+            key,
+            "--json",
+            observable,
+        ]
+        (job,) = [json.loads(line) for line in self.do(shlex.join(command)).splitlines()]
+        found: dict[str, Any] = job["job"]
+        return found
+
+
+def test_a_neuron_runs_as_a_process_with_an_environment_of_its_own(tmp_path: Path) -> None:
+    make_neuron(tmp_path / "neurons")
+    first, second = steps("As a process", tmp_path)
+    exports = [line for line in first if line.startswith("export ")]
+    terminals = Terminals(tmp_path)
+    with terminals.serving(*first) as url:
+        key = terminals.do(*exports, *second).splitlines()[-1]
+        assert terminals.analyze(url, key, "x y")["report"]["full"] == {
             "greeting": "hello",
-            "python": f"{folder}/venv/bin/python3",
+            "python": f"{tmp_path}/neurons/venv/bin/python3",
             "own": "own",
         }
         # What is changed in the folder is read by the second terminal, and loses nothing.
-        (folder / "analyzers/Large/large.json").write_text(json.dumps({**DEFINITION, "description": "New."}))
-        told = shell(*exports, "cortexql catalog refresh")
+        definition = tmp_path / "neurons/analyzers/Large/large.json"
+        definition.write_text(json.dumps({**DEFINITION, "description": "New."}))
+        told = terminals.do(*exports, "cortexql catalog refresh")
         assert "1 updated" in told, told
         assert "0 removed" in told, told
-    finally:
-        running.terminate()
-        running.wait(60)
+
+
+@pytest.mark.parts
+def test_a_neuron_is_built_on_the_engine_and_runs_from_its_image(tmp_path: Path) -> None:
+    make_neuron(tmp_path / "neurons")
+    neuron = tmp_path / "neurons/analyzers/Large"
+    # The base that can be had here has no pip: what the script needs lies beside it.
+    (neuron / "package/own_package.py").rename(neuron / "own_package.py")
+    (neuron / "requirements.txt").unlink()
+    _, (create, user, enable, show_key) = steps("As a process", tmp_path)
+    (commands,) = steps("From an image built on the engine", tmp_path)
+    with skipped_when_missing(), DockerEngine() as engine:
+        make_images(engine.client)
+        engine.client.images.get(BASE).tag("python", "3-slim")
+        export, build, up = [
+            line.replace("unix:///var/run/docker.sock", engine.url).partition("  #")[0] for line in commands
+        ]
+        terminals = Terminals(tmp_path, CORTEXQL_DOCKER_NETWORK="none", CORTEXQL_CATALOG_REFRESH="0")
+        assert "built localhost/large:1" in terminals.do(export, build)
+        with terminals.serving(export, up) as url:
+            key = terminals.do(create, user, enable, show_key).splitlines()[-1]
+            first = terminals.analyze(url, key, "x y")["report"]["full"]
+            assert first == {"greeting": "hello", "python": "/usr/bin/python", "own": "own"}
+            (neuron / "own_package.py").write_text("NAME = 'changed'\n")
+            assert "1 built, 0 unchanged" in terminals.do(export, build)
+            assert terminals.analyze(url, key, "y z")["report"]["full"]["own"] == "changed"
