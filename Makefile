@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# Tests wait more than they work: two processes of them, each with servers and engines of its own, file by file.
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -24,10 +26,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tested
 	$(BIN)/python -m tests.parts
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-quick: $(VENV)/.tested
-	$(BIN)/python -m pytest -m "not parts and not slow and not faults and not deployment" $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not parts and not slow and not faults and not deployment" $(ARGS)
 
 test-deps: $(VENV)/.tested
 	$(BIN)/python -m tests.parts
