@@ -29,3 +29,24 @@ from cortexql import guess
 def test_an_observable_is_refanged_and_guessed(text: str, refanged: str, data_type: str) -> None:
     assert guess.refang(text) == refanged
     assert guess.data_type(refanged) == data_type
+
+
+@pytest.mark.parametrize(
+    ("text", "data_type", "harmless"),
+    [
+        ("https://evil.com:8080/a.b?c=d@e.f", "url", "hxxps://evil[.]com:8080/a[.]b?c=d[@]e[.]f"),
+        ("HTTP://evil.com", "url", "hxxp://evil[.]com"),
+        ("ftp://evil.com/x", "url", "ftp[://]evil[.]com/x"),
+        ("evil.com/x", "url", "evil[.]com/x"),
+        ("www.evil.co.uk", "fqdn", "www[.]evil[.]co[.]uk"),
+        ("192.0.2.1", "ip", "192[.]0[.]2[.]1"),
+        ("2001:db8::1", "ip", "2001[:]db8[:][:]1"),
+        ("192.0.2.0/24", "network", "192[.]0[.]2[.]0/24"),
+        ("me@evil.com", "mail", "me[@]evil[.]com"),
+        ("d41d8cd98f00b204e9800998ecf8427e", "hash", "d41d8cd98f00b204e9800998ecf8427e"),
+        ("invoice.exe", "filename", "invoice.exe"),
+    ],
+)
+def test_an_observable_is_defanged_and_comes_back(text: str, data_type: str, harmless: str) -> None:
+    assert guess.defang(text, data_type) == harmless
+    assert guess.refang(harmless).lower() == text.lower()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cortexql import __version__
+from cortexql import __version__, guess
 from cortexql.admin import charts
 from cortexql.models import PAP, TLP
 from cortexql.services.configuration import GLOBAL
@@ -90,6 +90,7 @@ def _environment_of(folder: Path) -> Environment:
     )
     environment.filters |= {
         "ago": ago,
+        "defanged": guess.defang,
         "length": length,
         "length_of": len,
         "plain": plain,

@@ -93,12 +93,17 @@ async def list_page(
     """Page through jobs, newest first unless ordered otherwise. Its rows are to be read only."""
     tx.principal.require(Permission.READ)
     order = order or JobOrder()
-    query = matching(wanted, _rows(shape))
-    if order.by_end:
-        query = query.where(Job.ended_at.is_not(None))
+    query = _ordered_so(matching(wanted, _rows(shape)), order)
     keyset = replace(_ENDED if order.by_end else _CREATED, descending=order.descending)
     async with deadline():
         return await page.read_columns(tx, query, keyset, request)
+
+
+async def count_up_to(tx: Transaction, wanted: JobFilter, most: int, order: JobOrder | None = None) -> int:
+    """Count the jobs of a list; of more than `most` it tells one more, and looks no further."""
+    tx.principal.require(Permission.READ)
+    query = _ordered_so(matching(wanted, select(Job.id)), order or JobOrder())
+    return await page.count_up_to(tx, query, most)
 
 
 async def of_neurons(
@@ -180,6 +185,11 @@ async def _drop_content(tx: Transaction, job: Job) -> None:
 def not_deleted() -> ColumnElement[bool]:
     """Return the condition that a job is not deleted, as the partial indexes have it."""
     return Job.status != literal(JobStatus.DELETED, Job.status.type, literal_execute=True)
+
+
+def _ordered_so(query: Select[Any], order: JobOrder) -> Select[Any]:
+    """Leave out the jobs that have no place in an order."""
+    return query.where(Job.ended_at.is_not(None)) if order.by_end else query
 
 
 @lru_cache(maxsize=256)

@@ -109,6 +109,12 @@ async def list_page(
         return await page.read(tx, select_observables(wanted), _NEWEST, request)
 
 
+async def count_up_to(tx: Transaction, wanted: ObservableFilter, most: int) -> int:
+    """Count the observables that a filter selects; of more than `most` it tells one more, and looks no further."""
+    tx.principal.require(Permission.READ)
+    return await page.count_up_to(tx, select_observables(wanted).with_only_columns(Observable.id), most)
+
+
 def verdict_of(levels: Sequence[Level | None]) -> Level | None:
     """Return the worst of some levels."""
     order = list(Level)

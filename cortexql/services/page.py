@@ -123,6 +123,13 @@ async def totals(tx: Transaction, pages: Sequence[Page[Any]]) -> dict[Page[Any],
     return found
 
 
+async def count_up_to(tx: Transaction, query: Select[Any], most: int) -> int:
+    """Count the rows of a query; of more than `most` it tells one more, and looks no further."""
+    few = query.order_by(None).limit(most + 1).subquery()
+    async with deadline():
+        return (await tx.session.scalars(select(func.count()).select_from(few))).one()
+
+
 async def read(tx: Transaction, query: Select[tuple[Row]], keyset: Keyset, request: PageRequest) -> Page[Row]:
     """Read one page of a query.
 

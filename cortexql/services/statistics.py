@@ -99,7 +99,7 @@ async def of_jobs(
         Span.RUNNING: _percentiles(Job.ended_at - Job.started_at),
     }
     told = [span for span in Span if span in spans]
-    figures = [func.count(), *(percentiles[span] for span in told)]
+    figures = [func.count(Job.id), *(percentiles[span] for span in told)]
     query = jobs.matching(wanted)
     if JobKey.LEVEL in keys:
         query = query.join(Report, Report.job_id == Job.id, isouter=True)

@@ -216,6 +216,28 @@ async def test_times_are_in_the_readers_zone_and_a_copy_is_the_whole_value(
     await context.close()
 
 
+async def test_what_is_copied_defanged_is_harmless_and_no_value_is_a_link_to_itself(
+    url: str, world: World, resources: Resources, executor: Executor, page: Page
+) -> None:
+    evil = "https://evil.example/login?a=1.2"
+    job_id = await run_job(resources, world.alpha, executor, evil)
+    await run_job(resources, world.alpha, executor, "198.51.100.7")
+    await give_password(resources, "analyze@alpha")
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await enter(page, url, "analyze@alpha")
+    await page.goto(f"{url}/admin/jobs/{job_id}")
+    await page.get_by_role("button", name="Copy defanged").first.click()
+    harmless = "hxxps://evil[.]example/login?a=1[.]2"
+    assert await page.evaluate("navigator.clipboard.readText()") == harmless
+    assert await page.locator('a[href*="evil.example"]').count() == 0
+    await page.goto(f"{url}/admin/jobs")
+    copying = page.get_by_role("button", name="Copy defanged")
+    await expect(copying).to_be_disabled()
+    await page.get_by_label("Choose all").check()
+    await copying.click()
+    assert await page.evaluate("navigator.clipboard.readText()") == f"198[.]51[.]100[.]7\n{harmless}"
+
+
 async def test_a_notice_of_a_refusal_is_in_sight_far_down_a_page(
     url: str, world: World, resources: Resources, executor: Executor, page: Page
 ) -> None:

@@ -5,7 +5,9 @@ import io
 import re
 
 import orjson
+import pytest
 
+from cortexql.admin import counting
 from cortexql.models import JobStatus
 from cortexql.principal import Role
 from cortexql.resources import Resources
@@ -123,6 +125,33 @@ async def test_jobs_are_sorted_and_narrowed_by_their_address(
             assert (await client.get(f"/admin/jobs?{query}")).status_code == 400, query
 
 
+async def test_a_list_tells_how_many_there_are_and_of_many_when_asked(
+    url: str, world: World, resources: Resources, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run_job(resources, world.alpha, executor)
+    await submit(resources, world.alpha)
+    async with signed_in(url, resources, "read@alpha") as client:
+        for path, words in (("jobs", "2 jobs"), ("observables", "2 observables")):
+            shown = (await client.get(f"/admin/{path}")).text
+            assert (words in shown, f"/admin/{path}/count" in shown) == (True, False)
+        assert "1 job\n" in (await client.get("/admin/jobs?status=waiting")).text
+        ended = (await client.get("/admin/jobs/count?sort=ended")).text
+        assert ("<title>1 job" in ended, 'href="/admin/jobs?sort=ended"' in ended) == (True, True)
+        many = [ObservableRequest("ip", data=f"203.0.113.{number}") for number in range(24)]
+        async with resources.transactions(world.alpha.principals[Role.ANALYZE]) as tx:
+            await submission.submit(tx, JobRequest(many, ["Echo_1_0"]), resources.settings)
+        htmx = {"HX-Request": "true"}
+        assert 'hx-get="/admin/jobs/count?"' in (await client.get("/admin/jobs")).text
+        assert (await client.get("/admin/jobs/count", headers=htmx)).text.strip() == "<span>26 jobs</span>"
+        # A live update counts at once.
+        assert "26 jobs" in (await client.get("/admin/jobs", headers=htmx | {"HX-Trigger": "jobs"})).text
+        monkeypatch.setattr(counting, "MOST", 10)
+        assert "more than 10 jobs" in (await client.get("/admin/jobs/count")).text
+    async with signed_in(url, resources, "read@beta") as client:
+        assert "0 jobs" in (await client.get("/admin/jobs/count")).text
+        assert "0 observables" in (await client.get("/admin/observables/count?search=192")).text
+
+
 async def test_text_that_turns_others_around_is_named_and_huge_text_bounded(
     url: str, world: World, resources: Resources, executor: Executor
 ) -> None:
@@ -132,7 +161,7 @@ async def test_text_that_turns_others_around_is_named_and_huge_text_bounded(
         seen_at = f"/admin/observables/{await seen(resources, world.alpha)}"
         for address in (f"/admin/jobs/{job_id}", "/admin/jobs", "/admin/", "/admin/observables", seen_at):
             # What a button copies is the value itself.
-            text = re.sub(r'data-copy="[^"]*"', "", (await client.get(address)).text)
+            text = re.sub(r'data-(copy|defanged)="[^"]*"', "", (await client.get(address)).text)
             assert ("\u202e" in text, "invoice[U+202E]fdp.exe" in text) == (False, True), address
         assert len((await client.get(f"/admin/jobs/{job_id}")).content) < 2**19
         assert len((await client.get(f"/admin/jobs/{job_id}/report.json")).content) > 10 * 2**20

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cortexql import guess
 from cortexql.admin.templating import plain
 from cortexql.models import Job, JobStatus, Observable, Report
 from cortexql.services import log, reports
@@ -11,6 +12,7 @@ from cortexql.transaction import Transaction
 
 UNDER_WAY = (JobStatus.WAITING, JobStatus.IN_PROGRESS)
 _SHOWN = 300
+_LONGEST_COPIED = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,13 @@ class JobRow:
             given.get("data") or given.get("title") or given.get("id") if isinstance(given, dict) else given
         )
         return plain(str(named)[:_SHOWN]) if named else f"a {self.job.data_type}"
+
+    @property
+    def defanged(self) -> str:
+        """Return the observable whole, harmless where it is pasted; of what is long or none only what it is called."""
+        data = self.observable.data if self.observable else None
+        whole = data if data and len(data) <= _LONGEST_COPIED and not self.job.filename else self.subject
+        return guess.defang(whole, self.job.data_type)
 
     @property
     def is_under_way(self) -> bool:

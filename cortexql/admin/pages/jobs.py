@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import orjson
 from starlette.responses import Response
 
-from cortexql.admin import tree
+from cortexql.admin import counting, tree
 from cortexql.admin.pages import job_filters
 from cortexql.admin.pages.job_rows import JobRow, read_rows
 from cortexql.admin.visit import Visit, file_headers
@@ -44,6 +44,9 @@ async def list_jobs(visit: Visit) -> Response:
             job_filters.to_order(filters),
         )
         rows = await read_rows(tx, page.rows)
+        # A live update has the number with it: one that is asked for later would flicker.
+        is_update = visit.request.headers.get("hx-trigger") == "jobs"
+        counted = counting.known(page, "job") or (await _count(tx, filters) if is_update else "")
     cursor = {name: value for name in ("after", "before") if (value := visit.asked(name))}
     return visit.page(
         "jobs/list.html",
@@ -51,6 +54,7 @@ async def list_jobs(visit: Visit) -> Response:
         position=position,
         rows=rows,
         page=page,
+        counted=counted,
         filters=filters,
         address={**filters, **cursor},
         more=not filters.keys().isdisjoint(job_filters.RARE),
@@ -59,6 +63,14 @@ async def list_jobs(visit: Visit) -> Response:
         statuses=[status.value for status in JobStatus],
         levels=[level.value for level in Level],
     )
+
+
+async def count(visit: Visit) -> Response:
+    """Say how many jobs the list has."""
+    filters = job_filters.given(visit)
+    async with visit.open() as tx:
+        counted = await _count(tx, filters)
+    return counting.answer(visit, counted, "/jobs", filters)
 
 
 async def show(visit: Visit) -> Response:
@@ -133,6 +145,11 @@ async def download(visit: Visit) -> Response:
     return Response(
         orjson.dumps(output, option=orjson.OPT_INDENT_2), media_type="application/json", headers=headers
     )
+
+
+async def _count(tx: Transaction, filters: dict[str, str]) -> str:
+    wanted, order = job_filters.to_filter(filters), job_filters.to_order(filters)
+    return counting.words(await jobs.count_up_to(tx, wanted, counting.MOST, order), "job")
 
 
 def _id(visit: Visit) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from cortexql.admin import counting
 from cortexql.admin.pages import observable_filters
 from cortexql.admin.templating import plain
 from cortexql.admin.visit import Visit
@@ -42,10 +43,19 @@ async def list_observables(visit: Visit) -> Response:
         partial="observables/_table.html",
         rows=rows,
         page=page,
+        counted=counting.known(page, "observable"),
         filters=filters,
         exported=forms.in_words(wanted),
         levels=[level.value for level in Level],
     )
+
+
+async def count(visit: Visit) -> Response:
+    """Say how many observables the list has."""
+    filters = {name: value for name in observable_filters.NAMES if (value := visit.asked(name))}
+    async with visit.open() as tx:
+        number = await observables.count_up_to(tx, observable_filters.to_filter(filters), counting.MOST)
+    return counting.answer(visit, counting.words(number, "observable"), "/observables", filters)
 
 
 async def show(visit: Visit) -> Response:

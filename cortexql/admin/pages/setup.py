@@ -105,6 +105,7 @@ async def _form(
         filled=visit.request.method == "POST",
         catalogues=_by_catalogue(sources, ready),
         chosen=_chosen(visit, ready),
+        read={one.location for one in sources if any(_is_of(row, one) for row in offered)},
         others=len(offered) - len(ready),
         error=error.message if error else "",
         source_error=source_error.message if source_error else "",

@@ -40,11 +40,16 @@
     event.preventDefault();
     event.target.parentElement.querySelector("button").click();
   });
+  // What the chosen rows are about, each once, one a line.
+  const ofChosen = (form) => [
+    ...new Set([...boxes(form)].filter((box) => box.checked).map((box) => box.dataset.defanged)),
+  ].join("\n");
   document.addEventListener("click", async (event) => {
-    const button = event.target.closest?.("[data-copy]");
+    const button = event.target.closest?.("[data-copy], [data-copy-chosen]");
     if (!button) return;
-    if (navigator.clipboard) await navigator.clipboard.writeText(button.dataset.copy);
-    else copyWithoutTls(button.dataset.copy);
+    const text = button.dataset.copy ?? ofChosen(button.form);
+    if (navigator.clipboard) await navigator.clipboard.writeText(text);
+    else copyWithoutTls(text);
     button.classList.add("copied");
     setTimeout(() => button.classList.remove("copied"), 1200);
   });
