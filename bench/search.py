@@ -82,7 +82,7 @@ _SORTS = ("+createdAt", "-startDate", "+startDate", "-endDate", "-tlp", "+data",
 
 def main() -> None:
     """Measure and print."""
-    options = read_options(__doc__)
+    options = options_parser(__doc__).parse_args()
     asyncio.run(_measure(options.jobs, plans=options.plans))
 
 
@@ -91,12 +91,12 @@ async def _measure(jobs: int, *, plans: bool) -> None:
         await _show(resources, plans=plans)
 
 
-def read_options(description: str | None) -> argparse.Namespace:
-    """Read `--jobs` and `--plans`."""
+def options_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of `--jobs` and `--plans`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--jobs", type=int, default=1_000_000)
     parser.add_argument("--plans", action="store_true", help="show Postgres's plan of each question")
-    return parser.parse_args()
+    return parser
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from cortexql.models.job import (
     JobEvent,
     JobStage,
     JobStatus,
+    Level,
     Observable,
     Priority,
     RunnerKind,
@@ -22,7 +23,7 @@ from cortexql.models.neuron import Neuron, SharedConfig
 from cortexql.models.organization import Organization, OrganizationStatus
 from cortexql.models.preferences import Preferences
 from cortexql.models.quota import Quota, QuotaCharge, QuotaPacing, QuotaUse, RateUnit
-from cortexql.models.report import Artifact, Level, Report
+from cortexql.models.report import Artifact, Report
 from cortexql.models.server import ServerKind, WatchedServer
 from cortexql.models.session import Session
 from cortexql.models.sign_in import SignInCount

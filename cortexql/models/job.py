@@ -4,8 +4,9 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index, SmallInteger, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Column, Index, SmallInteger, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import deferred
 from sqlmodel import Field, SQLModel
 
 from cortexql.models import columns
@@ -37,6 +38,15 @@ class RunnerKind(StrEnum):
     PROCESS = "process"
 
 
+class Level(StrEnum):
+    """Verdicts of taxonomies, mildest first."""
+
+    INFO = "info"
+    SAFE = "safe"
+    SUSPICIOUS = "suspicious"
+    MALICIOUS = "malicious"
+
+
 class Priority(IntEnum):
     """Claimed in this order."""
 
@@ -48,6 +58,8 @@ class Priority(IntEnum):
 TLP = ("CLEAR", "GREEN", "AMBER", "AMBER+STRICT", "RED")
 PAP = ("CLEAR", "GREEN", "AMBER", "RED")
 _LISTED = "status <> 'deleted'"
+# Columns of a job that are not read with it: no list of jobs shows them.
+_TAXONOMIES, _SAID = (Column(name, JSONB(none_as_null=True)) for name in ("taxonomies", "said"))
 _SEARCHED = {
     "neuron_name": _LISTED,
     "data_type": _LISTED,
@@ -138,6 +150,10 @@ class Job(SQLModel, table=True):
         ],
     )
 
+    __mapper_args__ = {
+        "properties": {column.name: deferred(column, raiseload=True) for column in (_TAXONOMIES, _SAID)}
+    }
+
     id: int = columns.primary_key()
     organization_id: int = columns.reference("organization.id", index=False)
     type: NeuronType = columns.enum(NeuronType)
@@ -186,6 +202,11 @@ class Job(SQLModel, table=True):
     charges: list[dict[str, Any]] = Field(
         default_factory=list, sa_type=JSONB, sa_column_kwargs={"server_default": "[]"}
     )
+    # What its report says, while it has one, for questions about many jobs: triggers forget it with the report, and
+    # keep the first value of each predicate in `said`: {"NAMESPACE:PREDICATE": [text, number where it is one]}.
+    level: Level | None = columns.enum(Level, default=None, nullable=True)
+    taxonomies: list[dict[str, Any]] | None = Field(default=None, sa_column=_TAXONOMIES)
+    said: dict[str, Any] | None = Field(default=None, sa_column=_SAID)
 
 
 class JobEvent(SQLModel, table=True):

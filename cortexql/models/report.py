@@ -1,7 +1,6 @@
 """Reports and artifacts: what a run gave."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ARRAY, JSON, BigInteger, ForeignKey, Index, SmallInteger, String, text
@@ -9,15 +8,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from cortexql.models import columns
-
-
-class Level(StrEnum):
-    """Verdicts of taxonomies, mildest first."""
-
-    INFO = "info"
-    SAFE = "safe"
-    SUSPICIOUS = "suspicious"
-    MALICIOUS = "malicious"
+from cortexql.models.job import Level
 
 
 class Report(SQLModel, table=True):

@@ -49,7 +49,8 @@ class DashboardQueries:
     )
     async def widget_data(self, info: Info, widget: Question) -> WidgetData:
         asked = widget.to_widget("widget")
-        async with info.context.reading() as tx:
+        # A transaction: what the question is planned with holds for that alone.
+        async with info.context.open() as tx:
             return WidgetData.of(await questions.answer(tx, asked))
 
 

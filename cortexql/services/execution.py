@@ -375,6 +375,7 @@ class Executor:
             )
             return await end_failed(tx, work.job, owner, end)
         values |= {"ended_at": func.now(), "lease_owner": None, "error_message": None}
+        values |= reports.findings(result)
         which, cause = still_mine(work.job, owner), ledger.Cause(owner)
         moved = await ledger.move(tx, JobStatus.SUCCESS, which, cause, values, notes=work.notes.pending)
         if moved:

@@ -112,6 +112,7 @@ async def _job(tx: Transaction, organization_id: int, past: PastJob, observable_
         User.organization_id == organization_id, User.login == users.to_login(past.created_by)
     )
     failure = past.result if isinstance(past.result, Failure) else None
+    findings = reports.findings(past.result) if isinstance(past.result, ParsedReport) else {}
     return Job(
         organization_id=organization_id,
         type=past.type,
@@ -140,4 +141,5 @@ async def _job(tx: Transaction, organization_id: int, past: PastJob, observable_
         attempts=1,
         error_message=failure.message if failure else None,
         error_input=failure.input if failure else None,
+        **findings,
     )

@@ -61,21 +61,29 @@ class Pair:
     after: dict[str, Any]
 
 
+def findings(parsed: ParsedReport) -> dict[str, Any]:
+    """Return the columns that a report and its job have in common."""
+    said = [
+        {"level": t.level, "namespace": t.namespace, "predicate": t.predicate, "value": t.value}
+        for t in parsed.taxonomies
+    ]
+    return {"level": Level(parsed.level) if parsed.level else None, "taxonomies": said}
+
+
 async def store(
     tx: Transaction, job: Job, parsed: ParsedReport, folder: Path | None, *, max_file_bytes: int
 ) -> Report:
-    """Store a report with its artifacts; a file that is missing or too large loses its artifact, not the report."""
+    """Store a report with its artifacts; a file that is missing or too large loses its artifact, not the report.
+
+    The job has its `findings` already: who ends it writes them in the same statement.
+    """
     report = Report(
         organization_id=job.organization_id,
         job_id=job.id,
         observable_id=job.observable_id,
         neuron_name=job.neuron_name,
         data_type=job.data_type,
-        level=Level(parsed.level) if parsed.level else None,
-        taxonomies=[
-            {"level": t.level, "namespace": t.namespace, "predicate": t.predicate, "value": t.value}
-            for t in parsed.taxonomies
-        ],
+        **findings(parsed),
         operations=list(parsed.operations),
         output=parsed.output,
         created_at=job.ended_at,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from cortexql.errors import ForbiddenError, InvalidInputError
 from cortexql.models import (
@@ -23,11 +24,13 @@ from cortexql.models import (
 )
 from cortexql.principal import Principal, Role
 from cortexql.resources import Resources
-from cortexql.services import questions, widgets
+from cortexql.services import jobs, organizations, questions, retention, widgets
+from cortexql.services.execution import Executor
+from cortexql.services.organizations import OrganizationChange
 from cortexql.services.questions import Answer
 from cortexql.services.widgets import Bucket
 from tests.conftest import Tenant, World
-from tests.services.steps import TEST
+from tests.services.steps import TEST, submit_echo
 
 HOUR = timedelta(hours=1)
 NOW = datetime.min.replace(tzinfo=UTC)  # the hour in which a test runs: see the fixture
@@ -53,7 +56,8 @@ async def figure(resources: Resources, principal: Principal, **spec: Any) -> flo
 
 async def add(resources: Resources, tenant: Tenant, number: int, **job: Any) -> None:
     """Add a job that took `number` seconds, with a report where it has a level, `number` hours ago."""
-    level, taxonomies = job.pop("level", None), job.pop("taxonomies", [])
+    level = job.get("level")
+    taxonomies = job.setdefault("taxonomies", None if level is None else [])
     at = NOW - number * HOUR
     organization_id = tenant.principals[Role.READ].organization_id or 0
     async with resources.transactions(TEST) as tx:
@@ -98,10 +102,10 @@ async def add(resources: Resources, tenant: Tenant, number: int, **job: Any) -> 
                 level=level,
                 neuron_name=added.neuron_name,
                 data_type="ip",
-                taxonomies=taxonomies,
+                taxonomies=taxonomies or [],
                 operations=[],
                 output={},
-                created_at=at,
+                created_at=added.ended_at or at,
             )
             tx.session.add(report)
             await tx.flush()
@@ -220,6 +224,53 @@ async def test_reports_taxonomies_observables_and_artifacts(resources: Resources
     assert await figures(resources, alpha, source="observables", group=["sighted"]) == {"false": 5}
     assert await figures(resources, alpha, source="artifacts", group=["dataType"]) == {"domain": 3}
     assert await figures(resources, alpha, source="artifacts", group=["analyzer"]) == {"A": 2, "B": 1}
+
+
+@pytest.mark.parametrize("how", ["a user", "the retention of reports", "the retention of jobs"])
+async def test_what_a_report_says_is_asked_until_it_is_dropped(
+    resources: Resources, world: World, executor: Executor, how: str
+) -> None:
+    reader, analyst = world.alpha.principals[Role.READ], world.alpha.principals[Role.ANALYZE]
+    said = [says("Score", "7.5", "malicious"), says("Score", "many"), says("Seen", "7")]
+    job_id = await submit_echo(resources, world.alpha, output={}, taxonomies=said)
+    await submit_echo(resources, world.beta, output={}, taxonomies=said)
+    await executor.run_jobs()
+    score: dict[str, Any] = {"measure": "sum", "of": "taxonomy:VT:Score"}
+    asked: dict[str, dict[str, Any]] = {
+        "jobs": {"group": ["level"]},
+        "reports": {"group": ["level"]},
+        "taxonomies": {"group": ["predicate"], "measure": "sum", "of": "value"},
+    }
+
+    async def found() -> list[Figures]:
+        by_source = [await figures(resources, reader, source=name, **spec) for name, spec in asked.items()]
+        return [*by_source, await figures(resources, reader, group=["analyzer"], **score)]
+
+    assert await found() == [
+        {"malicious": 1},
+        {"malicious": 1},
+        {"Score": 7.5, "Seen": 7},
+        {"Echo_1_0": 7.5},
+    ]
+    if how == "a user":
+        async with resources.transactions(analyst) as tx:
+            await jobs.delete_job(tx, job_id)
+    else:
+        day = timedelta(days=1)
+        change = OrganizationChange(report_retention=day)
+        if how == "the retention of jobs":
+            change = OrganizationChange(job_retention=day)
+        async with resources.engine.begin() as connection:
+            await connection.execute(text("UPDATE report SET created_at = created_at - interval '2 days'"))
+            await connection.execute(text("UPDATE job SET ended_at = ended_at - interval '2 days'"))
+        async with resources.transactions(TEST) as tx:
+            await organizations.update(tx, "alpha", change)
+        await retention.sweep(resources.transactions)
+    jobs_left: list[Figures] = [{}, {None: 1}]
+    expected = [jobs_left[how == "the retention of reports"], {}, {}]
+    assert (await found())[:3] == expected
+    beta = world.beta.principals[Role.READ]
+    assert await figures(resources, beta, source="reports", group=["level"]) == {"malicious": 1}
 
 
 async def test_quotas_are_shown_as_the_quotas_page_does(resources: Resources, world: World) -> None:
