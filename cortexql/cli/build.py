@@ -44,9 +44,7 @@ class _Outside:
 
     def place(self, reference: str) -> str:
         """Return where an image is pulled from, by the mirror rules."""
-        return (
-            registries.source_of(reference, self.known, self.cipher).reference if self.cipher else reference
-        )
+        return registries.place(reference, self.known)
 
     def credentials(self) -> dict[str, Credentials]:
         found = {

@@ -175,7 +175,7 @@ class NeuronMutations:
             raise NotFoundError("this is not the id of a neuron or a definition", field=("id",))
         async with info.context.open() as tx:
             definition = await images.definition_of(tx, name, number)
-            row = await images.request_pull(tx, definition, info.context.resources.cipher)
+            row = await images.request_pull(tx, definition)
         return payloads.PullImagePayload(image=NeuronImage.of(row.reference, row))
 
     @strawberry.mutation(

@@ -104,7 +104,7 @@ class Loaders:
     async def _images(
         self, tx: Transaction, definition_pks: Sequence[int]
     ) -> dict[int, tuple[str, models.Image | None]]:
-        return await images.by_definition(tx, definition_pks, self._opener.resources.cipher)
+        return await images.by_definition(tx, definition_pks)
 
     def _of(
         self, read: Callable[[Transaction, Sequence[Any]], Awaitable[dict[Any, Value]]]

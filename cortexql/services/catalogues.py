@@ -95,14 +95,26 @@ async def known(tx: Transaction, settings: Settings) -> list[Source]:
     return list({(one.kind, one.location): one for one in reversed(found)}.values())[::-1]
 
 
-async def read(source: Source, settings: Settings, cipher: Cipher, outside: Network) -> sources.Listing:
+async def way(tx: Transaction, cipher: Cipher) -> Network | None:
+    """Return the way to catalogues, or None where the proxy's URL was encrypted with another SECRET_KEY."""
+    try:
+        return await network.of(tx, cipher)
+    except SecretLostError:
+        return None
+
+
+async def read(
+    source: Source, settings: Settings, cipher: Cipher, outside: Network | None
+) -> sources.Listing:
     """Read a source, outside any transaction: one may be slow."""
     try:
-        address = source.given if source.row is None else _address(source.row, cipher)
+        address = (source.given if source.row is None else _address(source.row, cipher)) or ""
+        if outside is None and urlsplit(address).scheme in PORTS:
+            raise SecretLostError("the proxy was encrypted with another SECRET_KEY: set it anew")
     except SecretLostError as error:
         lost = sources.Invalid(source.location, str(error))
         return sources.Listing(source.location, (), (lost,), complete=False)
-    return await sources.read(address or "", source.kind.value, outside, settings.outbound_allow)
+    return await sources.read(address, source.kind.value, outside, settings.outbound_allow)
 
 
 async def test(
@@ -116,7 +128,7 @@ async def test(
     cipher = Cipher(settings.key, settings.old_keys)
     async with transactions(principal) as tx:
         found = [one for one in await list_all(tx, settings) if (one.kind, one.location) == (kind, location)]
-        outside = await network.of(tx, cipher)
+        outside = await way(tx, cipher)
     if not found:
         raise NotFoundError(
             f"there is no catalogue of {kind.value}s at {location[:256]}", field=("location",)

@@ -13,7 +13,7 @@ from cortexql.errors import NotFoundError
 from cortexql.models import CatalogRefresh, Definition, NeuronType
 from cortexql.principal import Permission, Principal, system
 from cortexql.secrets import Cipher
-from cortexql.services import catalogues, images, network, page
+from cortexql.services import catalogues, images, page
 from cortexql.settings import Settings
 from cortexql.transaction import Transaction, Transactions
 
@@ -179,13 +179,13 @@ async def _refresh_from(
     cipher = Cipher(settings.key, settings.old_keys)
     async with transactions(_REFRESH) as tx:
         known = [one for one in await catalogues.known(tx, settings) if only in (None, one.kind)]
-        outside = await network.of(tx, cipher)
+        outside = await catalogues.way(tx, cipher)
     # Outside any transaction: one may be slow.
     listings = [(one.kind, await catalogues.read(one, settings, cipher, outside)) for one in known]
     async with transactions(principal) as tx:
         done = await refresh(tx, listings, record)
     async with transactions(_REFRESH) as tx:
-        await images.request_updates(tx, settings, cipher)
+        await images.request_updates(tx, settings)
     return done
 
 

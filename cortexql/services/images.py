@@ -84,7 +84,7 @@ async def make_ready(context: ImageContext, image: Wanted, tell: Tell) -> str:
     return image.source.reference
 
 
-async def request_pull(tx: Transaction, definition: Definition, cipher: Cipher) -> Image:
+async def request_pull(tx: Transaction, definition: Definition) -> Image:
     """Have a worker pull a definition's image; return the image as it is.
 
     Raises:
@@ -96,12 +96,12 @@ async def request_pull(tx: Transaction, definition: Definition, cipher: Cipher) 
     alive = await workers.list_alive(tx)
     if not any(RunnerKind.DOCKER.value in worker.runners for worker in alive):
         raise NeuronUnavailableError("no worker has a Docker engine", field=("id",))
-    source = registries.source_of(definition.docker_image, await registries.known(tx), cipher)
-    await _request(tx, [source.reference], pull=True)
-    return await tx.session.get_one(Image, source.reference, populate_existing=True)
+    reference = registries.place(definition.docker_image, await registries.known(tx))
+    await _request(tx, [reference], pull=True)
+    return await tx.session.get_one(Image, reference, populate_existing=True)
 
 
-async def request_updates(tx: Transaction, settings: Settings, cipher: Cipher) -> None:
+async def request_updates(tx: Transaction, settings: Settings) -> None:
     """With a refresh of the catalogue: pull the images whose policy says so, and look for newer ones of the rest."""
     query = select(Neuron, Definition).join(Definition, Definition.id == Neuron.definition_pk)
     known = await registries.known(tx)
@@ -111,8 +111,8 @@ async def request_updates(tx: Transaction, settings: Settings, cipher: Cipher) -
         policy = containers.policy(containers.of(neuron), settings)
         if definition.docker_image is None or policy in (ImagePolicy.NEVER, ImagePolicy.DIGEST):
             continue
-        source = registries.source_of(definition.docker_image, known, cipher)
-        (pulls if policy is ImagePolicy.REFRESH else looks).add(source.reference)
+        reference = registries.place(definition.docker_image, known)
+        (pulls if policy is ImagePolicy.REFRESH else looks).add(reference)
     await _request(tx, pulls, pull=True)
     await _request(tx, looks - pulls, pull=False)
 
@@ -147,7 +147,7 @@ async def check_present(context: ImageContext) -> None:
         query = select(Definition.docker_image).where(Definition.docker_image.is_not(None)).distinct()
         names = (await tx.session.scalars(query)).all()
         hosts = await registries.known(tx)
-        references = {registries.source_of(name, hosts, context.cipher).reference for name in names}
+        references = {registries.place(name, hosts) for name in names}
         known = {row.reference: row for row in (await tx.session.scalars(select(Image))).all()}
     found = await _in_thread(context.images.list_all)
     for reference in references | known.keys():
@@ -159,17 +159,14 @@ async def check_present(context: ImageContext) -> None:
 
 
 async def by_definition(
-    tx: Transaction, definition_pks: Sequence[int], cipher: Cipher
+    tx: Transaction, definition_pks: Sequence[int]
 ) -> dict[int, tuple[str, Image | None]]:
     """Return, for each definition with an image, its reference as it is pulled, and what is known of it."""
     query = select(Definition.id, Definition.docker_image).where(
         Definition.id.in_(definition_pks), Definition.docker_image.is_not(None)
     )
     hosts = await registries.known(tx)
-    references = {
-        pk: registries.source_of(name, hosts, cipher).reference
-        for pk, name in (await tx.session.execute(query)).all()
-    }
+    references = {pk: registries.place(name, hosts) for pk, name in (await tx.session.execute(query)).all()}
     rows = (await tx.session.scalars(select(Image).where(Image.reference.in_(references.values())))).all()
     known = {row.reference: row for row in rows}
     return {pk: (reference, known.get(reference)) for pk, reference in references.items()}

@@ -98,19 +98,25 @@ def from_columns(found: Sequence[Mapping[str, Any]] | None) -> Sequence[Registry
 
 
 def source_of(reference: str, known: Sequence[Registry], cipher: Cipher) -> Source:
-    """Return where an image is pulled from; of several mirror rules the longest prefix counts.
+    """Return where an image is pulled from, and as whom.
 
     Raises:
         SecretLostError: the registry's password was encrypted with another SECRET_KEY.
     """
-    named = _with_host(reference)
-    mirrors = [row for row in known if row.mirror_of and named.startswith(_prefix(row))]
-    if mirrors:
-        mirror = max(mirrors, key=lambda row: len(_prefix(row)))
-        rest = named.removeprefix(_prefix(mirror))
-        reference = "/".join(part for part in (mirror.host, mirror.path, rest) if part)
+    reference = place(reference, known)
     host = host_of(reference)
     return Source(reference, host, credentials_of(host, known, cipher))
+
+
+def place(reference: str, known: Sequence[Registry]) -> str:
+    """Return an image as it is pulled; of several mirror rules the longest prefix counts."""
+    named = _with_host(reference)
+    mirrors = [row for row in known if row.mirror_of and named.startswith(_prefix(row))]
+    if not mirrors:
+        return reference
+    mirror = max(mirrors, key=lambda row: len(_prefix(row)))
+    rest = named.removeprefix(_prefix(mirror))
+    return "/".join(part for part in (mirror.host, mirror.path, rest) if part)
 
 
 def credentials_of(host: str, known: Sequence[Registry], cipher: Cipher) -> Credentials | None:

@@ -4,11 +4,13 @@ from sqlalchemy import text
 
 from cortexql.principal import Role
 from cortexql.resources import Resources
-from cortexql.services import shared_configs
+from cortexql.secrets import Cipher
+from cortexql.services import registries, shared_configs
 from cortexql.services.execution import Executor
 from tests.admin.test_administration import SECRET, read_neuron
 from tests.admin.test_console import signed_in
-from tests.conftest import World
+from tests.conftest import SHELL, World
+from tests.graphql.test_network import ask
 from tests.services.steps import enable
 from tests.services.test_definitions import Catalogue, catalogue, entry
 
@@ -73,6 +75,32 @@ async def test_containers_are_made_as_the_form_says_and_the_hosts_part_is_a_supe
         await set_image(resources, None)
     kept = await read_neuron(resources, world, world.alpha.neuron.id)
     assert kept.container == {"network": "none", "memory": "2g", "cpus": 1.5}
+
+
+async def test_pages_open_though_a_registrys_password_is_lost(
+    url: str, world: World, resources: Resources
+) -> None:
+    """Where an image is pulled from is no secret; the doctor and the run tell of the password."""
+    await set_image(resources, "own.example/echo:1")
+    async with resources.transactions(SHELL) as tx:
+        setting = registries.RegistrySetting("own.example", "me", SECRET)
+        await registries.put(tx, setting, Cipher("another"))
+    try:
+        async with signed_in(url, resources, "orgadmin@alpha") as client:
+            for path in ("/admin/", "/admin/neurons", f"/admin/neurons/{world.alpha.neuron.id}"):
+                answer = await client.get(path)
+                assert answer.status_code == 200, path
+            assert "own.example/echo:1" in answer.text
+            assert (await client.post("/admin/catalog/refresh")).status_code == 200
+        headers = world.alpha.headers(Role.ORGADMIN)
+        found = await ask(url, headers, "{ analyzers { nodes { definition { image { reference } } } } }")
+        assert found["data"]["analyzers"]["nodes"][0]["definition"]["image"] == {
+            "reference": "own.example/echo:1"
+        }
+    finally:
+        await set_image(resources, None)
+        async with resources.engine.begin() as connection:
+            await connection.execute(text("TRUNCATE registry, image"))
 
 
 async def test_an_upgrade_shows_what_differs_and_takes_what_is_new(

@@ -118,6 +118,21 @@ async def test_the_instances_authority_and_proxy_lead_to_a_catalogue(
     assert f"Basic {base64.b64encode(b'me:hunter2').decode()}\r\n" in requests[0]
 
 
+async def test_a_proxy_whose_key_is_lost_loses_no_catalogue(open_minded: Resources) -> None:
+    before = (await refresh(open_minded)).unchanged
+    async with serve(answer(json.dumps([entry("A")]).encode())) as url:
+        await add(open_minded, f"{url}{PATH}")
+        await refresh(open_minded)
+        async with open_minded.transactions(TEST) as tx:
+            setting = network.ProxySetting(http="http://proxy.example:3128")
+            await network.set_proxy(tx, setting, Cipher("another"))
+        done = await refresh(open_minded)
+    assert (told(done), done.unchanged) == ([], before)
+    assert [(one.source, one.reason) for one in done.invalid] == [
+        (f"{url}{PATH}", "the proxy was encrypted with another SECRET_KEY: set it anew")
+    ]
+
+
 async def test_a_refresh_over_graphql_tells_what_was_invalid_and_why(url: str, world: World) -> None:
     root = {"Authorization": f"Bearer {world.superadmin_key}"}
     location = "http://127.0.0.1:1/analyzers.json"

@@ -229,7 +229,7 @@ async def test_a_requested_pull_is_done_by_a_worker_and_a_refresh_looks_for_newe
     async with instance.resources.transactions(instance.world.alpha.principals[Role.ORGADMIN]) as tx:
         await workers.beat(tx, workers.Presence("docker-worker", 1, 0, ("docker",)))
         definition = await images.definition_of(tx, "Analyzer", instance.world.alpha.neuron.id)
-        requested = await images.request_pull(tx, definition, instance.resources.cipher)
+        requested = await images.request_pull(tx, definition)
     assert (requested.present, requested.pull_requested) == (False, True)
     assert await images.serve_requests(instance.images) == 1
     row = await instance.row()
@@ -253,7 +253,7 @@ async def test_a_requested_pull_is_done_by_a_worker_and_a_refresh_looks_for_newe
 
 async def _request_updates(instance: Instance) -> None:
     async with instance.resources.transactions(TEST) as tx:
-        await images.request_updates(tx, instance.resources.settings, instance.resources.cipher)
+        await images.request_updates(tx, instance.resources.settings)
 
 
 async def test_a_registry_that_hangs_is_left(

@@ -56,7 +56,7 @@ async def show(visit: Visit) -> Response:
             row.id: row.name
             for row in await neurons.list_by_id(tx, [b.quota.neuron_id or 0 for b in budgets])
         }
-        updates = await _updates(visit, tx) if visit.may("neuron_manage") else []
+        updates = await _updates(tx) if visit.may("neuron_manage") else []
     return visit.page(
         "home/show.html",
         partial="home/_overview.html",
@@ -163,12 +163,12 @@ async def _near_their_end(tx: Transaction) -> Sequence[Usage]:
     return sorted(found, key=lambda one: one.remaining)[:_SHOWN]
 
 
-async def _updates(visit: Visit, tx: Transaction) -> list[tuple[Neuron, str]]:
+async def _updates(tx: Transaction) -> list[tuple[Neuron, str]]:
     """Return what the organization has enabled that is newer elsewhere, as a version or an image, or is gone."""
     rows = await neurons.list_own(tx)
     pks = [row.definition_pk for row in rows]
     newer = await definitions.newer(tx, pks)
-    known = await images.by_definition(tx, pks, visit.resources.cipher)
+    known = await images.by_definition(tx, pks)
     found = [
         (row, f"{newer[row.definition_pk].version} is there") for row in rows if row.definition_pk in newer
     ]

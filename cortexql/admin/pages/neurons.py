@@ -43,7 +43,7 @@ async def list_neurons(visit: Visit) -> Response:
             rows += found[owner.id].rows
         pks = [row.definition_pk for row in rows]
         newer = await definitions.newer(tx, pks)
-        known = await images.by_definition(tx, pks, visit.resources.cipher)
+        known = await images.by_definition(tx, pks)
     filters = {name: value for name in ("search", "type", "data_type") if (value := visit.asked(name))}
     listed = [(row, neurons.data_types(row), newer.get(row.definition_pk)) for row in rows]
     return visit.page(
@@ -120,7 +120,7 @@ async def pull(visit: Visit) -> Response:
     visit.principal.require(Permission.NEURON_MANAGE)
     async with visit.open() as tx:
         neuron = await neurons.get(tx, _id(visit))
-        await images.request_pull(tx, neuron.definition, visit.resources.cipher)
+        await images.request_pull(tx, neuron.definition)
     return visit.to(f"/neurons/{neuron.id}", done="pulling")
 
 
@@ -128,7 +128,7 @@ async def show_image(visit: Visit) -> Response:
     """Show how its image stands."""
     async with visit.open() as tx:
         neuron = await neurons.get(tx, _id(visit))
-        image = await _image(visit, tx, neuron)
+        image = await _image(tx, neuron)
     if image is None:
         raise NotFoundError(f"{neuron.name} has no image")
     return visit.page("neurons/_image.html", neuron=neuron, image=image)
@@ -189,8 +189,8 @@ def _fits(neuron: Neuron, takes: list[str], filters: dict[str, str]) -> bool:
     )
 
 
-async def _image(visit: Visit, tx: Transaction, neuron: Neuron) -> tuple[str, Image | None] | None:
-    found = await images.by_definition(tx, [neuron.definition_pk], visit.resources.cipher)
+async def _image(tx: Transaction, neuron: Neuron) -> tuple[str, Image | None] | None:
+    found = await images.by_definition(tx, [neuron.definition_pk])
     return found.get(neuron.definition_pk)
 
 
@@ -210,7 +210,7 @@ async def form(visit: Visit, error: CortexError | None = None) -> Response:
         whole = await neurons.get_configured(tx, _id(visit))
         neuron = whole.neuron
         newer = await definitions.newer(tx, [neuron.definition_pk])
-        image = await _image(visit, tx, neuron)
+        image = await _image(tx, neuron)
         usages = (await usage.of_neurons(tx, [neuron])).get(neuron.id, [])
     items = whole.items if visit.principal.may(Permission.NEURON_MANAGE) else ()
     offered = newer.get(neuron.definition_pk)
