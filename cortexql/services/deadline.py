@@ -12,8 +12,8 @@ _TURN = asyncio.Semaphore(10)
 
 
 @asynccontextmanager
-async def deadline() -> AsyncIterator[None]:
-    """Bound what is asked of the database within, and how many such blocks there are at once.
+async def deadline(statements: int = 1) -> AsyncIterator[None]:
+    """Bound what is asked of the database within, in so many statements, and how many such blocks there are at once.
 
     The driver has the database stop what it is at. To have it watch the time itself would cost each list a statement.
     Enter it before the transaction's first statement: who waits for a turn then holds no connection.
@@ -23,7 +23,7 @@ async def deadline() -> AsyncIterator[None]:
     """
     async with _TURN:
         try:
-            async with asyncio.timeout(_LONGEST_SECONDS) as limit:
+            async with asyncio.timeout(_LONGEST_SECONDS * statements) as limit:
                 yield
         except TimeoutError as error:
             if not limit.expired():

@@ -54,7 +54,7 @@ async def read(tx: Transaction, wanted: ObservableFilter) -> Export:
         TooLargeError: more than MAX_OBSERVABLES.
     """
     tx.principal.require(Permission.READ)
-    async with deadline():
+    async with deadline(statements=6):
         owner = select(Organization).where(Organization.id == tx.principal.organization_id)
         organization = (await tx.session.scalars(owner)).one()
         query = observables.select_observables(wanted).order_by(Observable.first_seen, Observable.id)

@@ -18,7 +18,7 @@ _ENDS = (JobStatus.SUCCESS, JobStatus.FAILURE, JobStatus.CANCELLED)
 
 async def read(tx: Transaction, ping_redis: Callable[[], Awaitable[bool]]) -> list[GaugeMetricFamily]:
     """Read all figures; a search that takes too long raises InvalidInputError."""
-    async with deadline():
+    async with deadline(statements=8):
         return [*await _queue(tx), *await _workers(tx), *await _parts(tx, ping_redis)]
 
 

@@ -121,7 +121,7 @@ async def _find(
     if not 0 <= search.offset <= _LARGEST:
         raise InvalidInputError("the range is out of bounds")
     query = query.where(vocabulary.compile(search.condition))
-    async with deadline():
+    async with deadline(statements=3):
         total = (await tx.session.scalars(select(func.count()).select_from(query.subquery()))).one()
         return Found(await _rows(tx, query, vocabulary, search, default), total)
 

@@ -32,7 +32,7 @@ async def of_quota(tx: Transaction, quota_id: int) -> Sequence[Spender]:
         InvalidInputError: the search takes too long.
     """
     tx.principal.require(Permission.READ)
-    async with deadline():
+    async with deadline(statements=4):
         quota = (await tx.session.scalars(select(Quota).where(Quota.id == quota_id))).one_or_none()
         if quota is None:
             raise NotFoundError("there is no such budget")
