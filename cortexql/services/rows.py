@@ -48,8 +48,8 @@ def columns_of(
 ) -> tuple[InstrumentedAttribute[Any], ...]:
     """Return a table's columns, to select in its place: a row is then a tuple with their names, to be read only.
 
-    It costs half of what an object of the table does, which a page of a hundred is for the most part.
+    It costs half of what an object of the table does, which a page of a hundred is for the most part. What an object
+    is not read with, a row is not either.
     """
-    return tuple(
-        getattr(table, column.key) for column in inspect(table).column_attrs if column.key not in without
-    )
+    read = [column.key for column in inspect(table).column_attrs if not column.deferred]
+    return tuple(getattr(table, name) for name in read if name not in without)

@@ -124,6 +124,14 @@ async def test_reports_that_are_not_asked_for_are_not_read(resources: Resources,
     with counted(resources) as statements:
         await execute(resources, caller, "{ jobs(first: 20) { nodes { id observable { id } } } }")
     assert not [one for one in statements if "report" in one]
+    # Nor anything else that nobody asked for, and that may be large.
+    unread = ("job.taxonomies", "job.said", "job.parameters", "job.input", "job.message")
+    assert not [one for one in statements for name in unread if name in one]
+    with counted(resources) as statements:
+        await execute(
+            resources, caller, "{ jobs(first: 20) { nodes { ...all } } } fragment all on Job { input }"
+        )
+    assert [one for one in statements if "job.input" in one]
 
 
 def _nested_fields() -> Iterator[tuple[str, str]]:
