@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from cortexql.models import JobStage, JobStatus
+from cortexql.runner import images as engine_images
 from cortexql.services import images, workers
 from tests.admin.test_console import PASSWORD, give_password
 from tests.parts.docker_images import make_worker
@@ -24,26 +26,33 @@ LAYER_BYTES = 24_000_000
 BYTES_A_SECOND = 4_000_000
 
 
-@pytest.fixture
-async def slow(instance: Instance, tmp_path: Path) -> AsyncIterator[Instance]:
-    """Have Echo's image, with a large layer that the engine lacks, behind a slow way."""
-    folder = tmp_path / "Echo"
-    shutil.copytree(ECHO_FOLDER, folder)
-    (folder / "large").write_bytes(os.urandom(LAYER_BYTES))
-    client = instance.client
-    make_worker(client, folder, "echo.py", "cortexql-test/large:1")
+@asynccontextmanager
+async def behind_a_slow_way(
+    instance: Instance, folder: Path, silent_after: int | None = None
+) -> AsyncIterator[None]:
+    """Have Echo's image, with a large layer that the engine lacks, in a registry behind a slow way."""
+    shutil.copytree(ECHO_FOLDER, folder / "Echo")
+    (folder / "Echo/large").write_bytes(os.urandom(LAYER_BYTES))
+    client, registry = instance.client, instance.parts.registry
+    make_worker(client, folder / "Echo", "echo.py", "cortexql-test/large:1")
     instance.push("cortexql-test/large:1")
     client.images.remove("cortexql-test/large:1")
-    registry = instance.parts.registry
-    async with slow_way(instance.parts.engine.gateway, registry.host, BYTES_A_SECOND) as host:
+    address = instance.parts.engine.gateway
+    async with slow_way(address, registry.host, BYTES_A_SECOND, silent_after) as host:
         instance.reference = f"{host}/vendor/echo:1"
         await instance.set_up()
         await instance.trust_registry()
         await instance.know_registry(host=host)
         try:
-            yield instance
+            yield
         finally:
             shutil.rmtree(Path("/etc/docker/certs.d") / host, ignore_errors=True)
+
+
+@pytest.fixture
+async def slow(instance: Instance, tmp_path: Path) -> AsyncIterator[Instance]:
+    async with behind_a_slow_way(instance, tmp_path):
+        yield instance
 
 
 async def sign_in(page: Page, url: str, login: str, path: str) -> None:
@@ -106,3 +115,15 @@ async def test_a_jobs_pull_is_watched_on_its_page(url: str, slow: Instance, page
     # One for each five percent, of a second or more each.
     assert 5 <= len(percents) <= 21, percents
     assert percents == sorted(set(percents))
+
+
+async def test_a_registry_that_falls_silent_in_the_middle_of_a_layer_is_left(
+    instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_images, "SILENCE_SECONDS", 3.0)
+    async with behind_a_slow_way(instance, tmp_path, silent_after=LAYER_BYTES // 2):
+        job = await asyncio.wait_for(instance.run(), 60)
+        assert job.status is JobStatus.FAILURE
+        assert job.error_message.endswith("could not be pulled: nothing came for 3 s")
+        percents = [e.percent for e in await events_of(instance.resources, job.id) if e.percent]
+        assert 0 < max(percents) < 60

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,49 +58,91 @@ def run(*command: str | Path, **options: Any) -> str:
     return said
 
 
+class Compose:
+    """The services of docker-compose.yml on the tests' engine, from images that were built there."""
+
+    def __init__(self, engine: DockerEngine, catalogue: Path, folder: Path, *options: str) -> None:
+        debian.install("docker-compose")
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self._folder = folder
+        self._options = ("--project-name", f"cortexql{self.port}", *options)
+        self._environment = {
+            **os.environ,
+            "DOCKER_HOST": engine.url,
+            "CORTEXQL_ANALYZERS": "/analyzers.json",
+        }
+        text = (PROJECT / "docker-compose.yml").read_text()
+        text = text.replace("127.0.0.1:9001:", f"127.0.0.1:{self.port}:")
+        text = text.replace("/var/run/docker.sock:/var", f"{engine.url.removeprefix('unix://')}:/var")
+        (folder / "docker-compose.yml").write_text(text)
+        make_secrets(folder)
+        shutil.copy(catalogue, folder)
+        added = {"volumes": ["./analyzers.json:/analyzers.json:ro"]}
+        services = dict.fromkeys(("web", "worker", "worker-on-host"), added)
+        (folder / "docker-compose.override.yml").write_text(json.dumps({"services": services}))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def do(self, *arguments: str, **options: Any) -> str:
+        command = ("docker-compose", *self._options, *arguments)
+        return run(*command, cwd=self._folder, env=self._environment, **options)
+
+    @contextmanager
+    def started(self, *options: str) -> Iterator[None]:
+        try:
+            self.do("up", "--detach", "--no-build", *options)
+            yield
+        except AssertionError:
+            sys.stdout.write(self.do("ps", "--all") + self.do("logs", "--no-color", "--tail=60"))
+            raise
+        finally:
+            self.do("down", "--volumes")
+
+    def shell(self, service: str, *command: str) -> str:
+        return self.do("exec", "-T", service, *command)
+
+
 def test_compose_starts_and_runs_a_job(
     engine: DockerEngine, neuron: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    debian.install("docker-compose")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    text = (PROJECT / "docker-compose.yml").read_text()
-    (tmp_path / "docker-compose.yml").write_text(text.replace("127.0.0.1:9001:", f"127.0.0.1:{port}:"))
-    make_secrets(tmp_path)
-    shutil.copy(neuron[0], tmp_path)
-    catalogue = {"volumes": ["./analyzers.json:/analyzers.json:ro"]}
-    (tmp_path / "docker-compose.override.yml").write_text(
-        json.dumps({"services": {"web": catalogue, "worker": catalogue}})
-    )
-    environment = {**os.environ, "DOCKER_HOST": engine.url, "CORTEXQL_ANALYZERS": "/analyzers.json"}
-
-    def compose(*arguments: str, **options: Any) -> str:
-        return run(
-            "docker-compose",
-            "--project-name",
-            f"cortexql{port}",
-            *arguments,
-            cwd=tmp_path,
-            env=environment,
-            **options,
-        )
-
-    try:
-        compose("up", "--detach", "--no-build")
+    compose = Compose(engine, neuron[0], tmp_path)
+    with compose.started():
         with neuron[1].open("rb") as image:
-            compose("exec", "-T", "engine", "docker", "load", stdin=image)
-        check_job(
-            lambda *command: compose("exec", "-T", "web", "cortexql", *command), f"http://127.0.0.1:{port}"
-        )
-        said = compose("exec", "-T", "worker", "cortexql", "doctor")
+            compose.do("exec", "-T", "engine", "docker", "load", stdin=image)
+        check_job(lambda *command: compose.shell("web", "cortexql", *command), compose.url)
+        said = compose.shell("worker", "cortexql", "doctor")
         assert "FAULT" not in said
-        assert compose("exec", "-T", "worker", "id", "-u") == "10001\n"
+        assert compose.shell("worker", "id", "-u") == "10001\n"
+        check_engine_is_tried_by_the_worker(compose.url, tmp_path / "secrets/cortexql_admin_password")
         wait_until(lambda: unhealthy(engine) == [])
-    except AssertionError:
-        sys.stdout.write(compose("ps", "--all") + compose("logs", "--no-color", "--tail=60"))
-        raise
-    finally:
-        compose("down", "--volumes")
+
+
+def test_compose_runs_a_job_on_the_hosts_engine_where_that_is_chosen(
+    engine: DockerEngine, neuron: tuple[Path, Path], tmp_path: Path
+) -> None:
+    page = (PROJECT / "docker-compose.yml").read_text()
+    command = re.search(r"docker compose (--profile \S+) up (.*)", page)
+    assert command is not None
+    compose = Compose(engine, neuron[0], tmp_path, *command[1].split())
+    with compose.started(*command[2].split()):
+        check_job(lambda *command: compose.shell("web", "cortexql", *command), compose.url)
+        assert "FAULT" not in compose.shell("worker-on-host", "cortexql", "doctor")
+        assert compose.do("ps", "--quiet", "worker").strip() == ""
+
+
+def check_engine_is_tried_by_the_worker(url: str, password: Path) -> None:
+    """The web server has no engine: the console's button asks a worker."""
+    with httpx.Client(base_url=url, headers={"Sec-Fetch-Site": "same-origin"}, timeout=120) as console:
+        form = {"login": "admin", "password": password.read_text().strip()}
+        assert console.post("/admin/login", data=form).status_code == 303
+        tried = console.post("/admin/network/test", data={"part": "engine"}).text
+        assert "works" in tried, tried
+        page = console.post("/admin/health").text
+        assert "no Docker engine answers" not in page
+        assert page.count("tone-green") >= 11, page
 
 
 def make_secrets(folder: Path) -> None:

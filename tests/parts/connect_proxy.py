@@ -38,8 +38,10 @@ async def connect_proxy(address: str, login: str, password: str) -> AsyncIterato
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while chunk := await reader.read(2**16):
-            writer.write(chunk)
-            await writer.drain()
-    writer.close()
+    try:
+        with suppress(OSError):
+            while chunk := await reader.read(2**16):
+                writer.write(chunk)
+                await writer.drain()
+    finally:
+        writer.close()

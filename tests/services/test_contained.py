@@ -279,6 +279,27 @@ time.sleep(60)
     assert (job.status, job.error_message) == (JobStatus.FAILURE, message)
 
 
+async def test_a_neurons_own_limits_are_those_of_its_containers(instance: Instance) -> None:
+    instance.limit(docker_memory="512m", docker_cpus=1.0, docker_pids=99)
+    client = instance.engine.client
+    code = "import time\nprint('up', flush=True)\ntime.sleep({})\nreport(much='x' * 5000)"
+    for own, expected in (
+        ({}, (512 * 2**20, 1_000_000_000, 99)),
+        ({"memory": "64m", "cpus": 0.5, "pids": 17}, (64 * 2**20, 500_000_000, 17)),
+    ):
+        await instance.set(**own, network="none", max_output_bytes=4000)
+        async with instance.running(code.format(1 + len(own) / 10)) as job_id:
+            (container,) = list_containers(instance.engine, instance.folder)
+            host = client.api.inspect_container(container)["HostConfig"]
+        assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == expected
+        assert host["NetworkMode"] == "none"
+        job = await get_job(instance.resources, job_id)
+        assert (job.status, "larger than 4000 bytes" in (job.error_message or "")) == (
+            JobStatus.FAILURE,
+            True,
+        )
+
+
 @pytest.mark.parametrize("read_only", [False, True], ids=["writable", "read-only"])
 async def test_a_neuron_runs_as_nobody_where_that_is_set(instance: Instance, *, read_only: bool) -> None:
     code = """
