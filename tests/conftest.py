@@ -1,7 +1,7 @@
 """Fixtures of all tests: the embedded servers, one application, and a small world of organizations and users."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -121,9 +121,11 @@ async def _tenant(resources: Resources, name: str) -> Tenant:
 
 
 @pytest.fixture
-def fake() -> FakeRunner:
+def fake() -> Iterator[FakeRunner]:
     """Return the fake runner."""
-    return FakeRunner()
+    runner = FakeRunner()
+    yield runner
+    runner.close()
 
 
 @pytest.fixture

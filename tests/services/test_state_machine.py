@@ -81,7 +81,8 @@ class Ledger(RuleBasedStateMachine):
         self.resources = resources
         self.loop = loop
         self.analyst = world.alpha.principals[Role.ANALYZE]
-        runners: Any = {RunnerKind.PROCESS: FakeRunner()}
+        self.fake = FakeRunner()
+        runners: Any = {RunnerKind.PROCESS: self.fake}
         self.context = ExecutionContext(resources.transactions, runners, resources.cipher, resources.settings)
         self.workers = {name: Executor(self.context, name, slots=99) for name in _WORKERS}
         self.jobs: dict[int, _Job] = {}
@@ -240,6 +241,7 @@ class Ledger(RuleBasedStateMachine):
         assert (self._sql("SELECT coalesce(sum(used), 0) FROM quota_use")[0][0]) == self._used()
 
     def teardown(self) -> None:
+        self.fake.close()
         self._await(self._check())
 
     def _answer(self, data: str) -> int | None:
