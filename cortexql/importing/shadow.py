@@ -6,7 +6,7 @@ Responders never run. TLP, PAP and quotas hold on both sides: what is refused he
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +33,8 @@ from cortexql.transaction import Transactions
 _PAGE = 100
 _MOST_READ = 5000
 _POLL_SECONDS = 0.5
+# What its own jobs are known by on both sides: they are in no sample.
+LABEL = "cortexql shadow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ async def run(shadow: Shadow, sample: Sample) -> AsyncIterator[Result]:
         organization = await organizations.get(tx, user.organization)
     principal = Principal("shadow", organization.id, roles=frozenset({Role.ANALYZE}))
     exhausted: set[str] = set()
-    for job in await _choose(shadow.server, sample):
+    for job in await _choose(shadow.server, sample, shadow.log.own):
         if job.id in shadow.log.done or job.worker_name in exhausted:
             continue
         try:
@@ -104,8 +106,8 @@ async def run(shadow: Shadow, sample: Sample) -> AsyncIterator[Result]:
         yield result
 
 
-async def _choose(server: Server, sample: Sample) -> list[CortexJob]:
-    """Return the newest ended analyses that may be run, so many of each analyzer, each observable once."""
+async def _choose(server: Server, sample: Sample, own: Collection[str]) -> list[CortexJob]:
+    """Return the newest ended analyses that may be run, so many of each analyzer, each observable once; no own one."""
     chosen: list[CortexJob] = []
     seen: set[tuple[str, str, str]] = set()
     for start in range(0, _MOST_READ, _PAGE):
@@ -113,6 +115,8 @@ async def _choose(server: Server, sample: Sample) -> list[CortexJob]:
         for job in filter(None, map(_fit, found)):
             key = (job.worker_name, job.data_type, job.attachment.id if job.attachment else str(job.data))
             count = sum(each.worker_name == job.worker_name for each in chosen)
+            if job.id in own or job.label == LABEL:
+                continue
             is_open = job.tlp <= sample.max_tlp and job.pap <= sample.max_pap
             if is_open and key not in seen and count < sample.of_each:
                 seen.add(key)
@@ -180,14 +184,14 @@ async def _begin(shadow: Shadow, principal: Principal, job: CortexJob, path: Pat
             [asked],
             [await _neuron(tx, principal, job)],
             parameters=job.parameters,
-            label="shadow",
+            label=LABEL,
             max_age=timedelta(0),
             priority=Priority.BULK,
             single=True,
         )
         done = (await submission.submit_one(tx, request, shadow.settings)).job
     assert done is not None
-    body = {"dataType": job.data_type, "tlp": job.tlp, "pap": job.pap, "message": job.message}
+    body = {"dataType": job.data_type, "tlp": job.tlp, "pap": job.pap, "message": job.message, "label": LABEL}
     body |= {"parameters": job.parameters} | ({} if file else {"data": job.data})
     try:
         there = await shadow.server.run(

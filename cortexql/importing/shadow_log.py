@@ -27,6 +27,11 @@ class ShadowLog:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SourceError(f"{path} is no log of shadow mode: {type(error).__name__}") from error
 
+    @property
+    def own(self) -> set[str]:
+        """Return the jobs that were made on the Cortex."""
+        return {there for _, there in self.begun.values()}
+
     def begin(self, job: str, analyzer: str, here: int, there: str) -> None:
         """Note the jobs that were made of one, before they are waited for."""
         self._add({"job": job, "analyzer": analyzer, "here": here, "there": there})

@@ -1,6 +1,7 @@
 """Shadow mode: analyses run there and here, what differs is told, and nothing runs twice or beyond its limits."""
 
 import asyncio
+import json
 import stat
 from collections.abc import Sequence
 from datetime import timedelta
@@ -70,6 +71,7 @@ async def test_what_differs_is_told_and_the_next_run_runs_nothing_again(
         "tlp": 1,
         "pap": 2,
         "message": "case 42",
+        "label": "cortexql shadow",
         "parameters": {"k": "v"},
     }
     (job,) = await jobs_here(moved)
@@ -80,10 +82,28 @@ async def test_what_differs_is_told_and_the_next_run_runs_nothing_again(
     assert {each["op"] for each in result.differences["report"]} <= {"add", "remove", "replace"}
     path = moved.folder / "shadow.jsonl"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    # The shadow's own job there is of the same observable: nothing new to run.
-    moved.cortex.data.jobs.pop()
     assert await run(moved, executor) == []
     assert (len(moved.cortex.ran), len(await jobs_here(moved))) == (1, 1)
+
+
+@pytest.mark.parametrize("forgets", ["the log", "the Cortex"])
+async def test_what_it_ran_itself_on_the_cortex_is_in_no_sample(
+    moved: Move, executor: Executor, fake: FakeRunner, forgets: str
+) -> None:
+    await past(moved, "http://old.example/", "http://new.example/")
+    await run(moved, executor, Sample(of_each=1))
+    path = moved.folder / "shadow.jsonl"
+    if forgets == "the log":
+        path.unlink()
+    else:
+        moved.cortex.data.jobs[-1].pop("label")
+    await run(moved, executor, Sample(of_each=2))
+    expected = ["http://new.example/", "http://old.example/"]
+    asked = [ran["data"] for ran in moved.cortex.ran]
+    assert asked == (expected if forgets == "the Cortex" else ["http://new.example/", *expected])
+    ended = [line for line in map(json.loads, path.read_text().splitlines()) if "differences" in line]
+    originals = {job["id"] for job in moved.cortex.data.jobs if job["data"] in expected} - ShadowLog(path).own
+    assert {line["job"] for line in ended} <= originals
 
 
 async def test_a_sample_is_the_newest_of_each_within_tlp_and_pap_and_never_a_responders(
