@@ -120,6 +120,26 @@ async def test_children_end_with_destroy_though_nobody_waited(candidate: Candida
     assert await is_true_soon(lambda: list_processes(tmp_path / "jobs") == [])
 
 
+async def test_children_that_fork_without_end_end_with_destroy(candidate: Candidate, tmp_path: Path) -> None:
+    """Each has another number when it is looked for; their number is bounded here for the machine's sake."""
+    code = """
+import os, time
+for _ in range(20):
+    if os.fork() == 0:
+        while True:
+            if os.fork():
+                time.sleep(0.005)
+                os._exit(0)
+print("up", flush=True)
+time.sleep(600)
+"""
+    async with started(candidate.runner, candidate.script(code)) as run:
+        assert await anext(candidate.runner.follow(run)) == "up"
+        await asyncio.sleep(0.3)
+        assert len(list_processes(tmp_path / "jobs")) > 10
+    assert await is_true_soon(lambda: list_processes(tmp_path / "jobs") == [])
+
+
 async def test_child_that_left_the_group_holds_nothing_up(candidate: Candidate) -> None:
     code = """
 import os, subprocess
