@@ -238,6 +238,31 @@ async def test_what_is_copied_defanged_is_harmless_and_no_value_is_a_link_to_its
     assert await page.evaluate("navigator.clipboard.readText()") == f"198[.]51[.]100[.]7\n{harmless}"
 
 
+async def test_a_menu_outlives_a_live_update_and_closes_by_escape(
+    url: str, world: World, resources: Resources, executor: Executor, page: Page
+) -> None:
+    await run_job(resources, world.alpha, executor)
+    await give_password(resources, "analyze@alpha")
+    await enter(page, url, "analyze@alpha")
+    await page.goto(f"{url}/admin/jobs")
+    await page.get_by_label("Choose all").check()
+    menu = page.get_by_text("Export", exact=True)
+    await menu.click()
+    await expect(page.locator('[data-connected="yes"]')).to_have_count(1)
+    await run_job(resources, world.alpha, executor, "198.51.100.7")
+    await expect(page.locator("#jobs tbody tr")).to_have_count(2)
+    assert await faults(page, "analyze", "/admin/filled/export") == []
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("button", name="STIX")).to_be_hidden()
+    await expect(menu).to_be_focused()
+    await menu.click()
+    async with page.expect_download() as download:
+        await page.get_by_role("button", name="CSV").click()
+    assert (await download.value).suggested_filename == "jobs.csv"
+    await page.get_by_role("heading", name="Jobs").click()
+    await expect(page.get_by_role("button", name="STIX")).to_be_hidden()
+
+
 async def test_a_notice_of_a_refusal_is_in_sight_far_down_a_page(
     url: str, world: World, resources: Resources, executor: Executor, page: Page
 ) -> None:

@@ -64,5 +64,6 @@ async def test_an_analyst_flags_sights_and_chooses_where_to_send(
     assert await faults(page, "analyze", "/admin/filled/send") == []
     await page.goto(f"{url}/admin/jobs")
     await page.get_by_label("Choose all").check()
+    await page.get_by_text("Export", exact=True).click()
     await page.get_by_role("button", name="Send to MISP").click()
     await expect(page.get_by_text("The observables of the chosen jobs (1)")).to_be_visible()

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import subprocess
 import sys
 import time
@@ -305,16 +306,33 @@ async def test_artifacts_go_with_their_report(resources: Resources, world: World
         assert (await tx.session.scalars(select(Artifact))).all() == []
 
 
-async def test_equal_results_need_no_process_and_each_has_its_own_patch() -> None:
-    pairs = [({"n": 1}, {"n": 1}), ({"n": 1}, {"n": 2}), ([], []), ({"n": 1}, {"n": True}), ({"m": 0}, {})]
-    assert await difference.between(pairs) == [
+async def test_equal_and_small_results_need_no_process_and_each_has_its_own_patch() -> None:
+    pairs: list[tuple[Any, Any]] = [
+        ({"n": 1}, {"n": 1}),
+        ({"n": 1}, {"n": 2}),
+        ([], []),
+        ({"n": 1}, {"n": True}),
+        ({"m": 0}, {}),
+    ]
+    patches = [
         [],
         [{"op": "replace", "path": "/n", "value": 2}],
         [],
         [{"op": "replace", "path": "/n", "value": True}],
         [{"op": "remove", "path": "/m"}],
     ]
-    assert await difference.between(pairs[:1], seconds=0) == [[]]
+    # No process says anything in no time.
+    assert await difference.between(pairs, seconds=0) == patches
+    large = ({"text": "x" * 3000}, {"text": "y"})
+    assert await difference.between([*pairs, large]) == [
+        *patches,
+        [{"op": "replace", "path": "/text", "value": "y"}],
+    ]
+    slow = await difference.between([*pairs, large], seconds=0)
+    assert [one for one in slow if not isinstance(one, TooLargeError)] == [[], []]
+    deep = json.loads("[" * 450 + "]" * 450)
+    (told,) = await difference.between([(deep, [deep])], seconds=0)
+    assert str(told) == "the results are nested too deeply to be compared"
 
 
 def test_the_program_that_compares_starts_with_nothing_of_ours() -> None:

@@ -93,6 +93,18 @@
     const form = event.target.closest?.("form[data-split]");
     if (form) count(form);
   });
+  // A menu closes where something else is pressed, and by Escape; a live update leaves it open.
+  const menus = () => document.querySelectorAll(".menu[open]");
+  document.addEventListener("click", (event) => {
+    for (const menu of menus()) if (!menu.contains(event.target)) menu.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const menu of menus()) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
   // A page that refuses says why: where the keyboard is, and where a screen reader begins.
   const attend = (element) => {
     if (!element.matches("a[href], button, input, select, textarea")) element.tabIndex = -1;
@@ -122,11 +134,14 @@
     if (event.detail.successful) document.querySelector("#notices .silent")?.remove();
   });
   let kept = new Set();
+  let isOpen = false;
   document.addEventListener("htmx:beforeSwap", () => {
+    isOpen = menus().length > 0;
     kept = new Set([...document.querySelectorAll('form[data-choice] input[name="id"]:checked')].map((box) => box.value));
   });
   document.addEventListener("htmx:load", () => {
     localize();
+    if (isOpen) for (const menu of document.querySelectorAll(".menu")) menu.open = true;
     for (const form of forms()) {
       for (const box of boxes(form)) if (kept.has(box.value)) box.checked = true;
       show(form);
