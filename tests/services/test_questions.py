@@ -171,6 +171,38 @@ async def test_every_measure_is_exact(resources: Resources, alpha: Principal) ->
     assert await figure(resources, alpha, measure="sum", of="taxonomy:VT:Score") == 7
 
 
+async def test_what_a_question_is_planned_with_ends_with_its_transaction(
+    resources: Resources, alpha: Principal
+) -> None:
+    shown = text("SELECT current_setting('enable_indexscan'), current_setting('enable_indexonlyscan')")
+    async with resources.transactions(alpha) as tx:
+        given = {"type": "counter", "title": "x", "source": "jobs", "period": "7d"}
+        await questions.answer(tx, widgets.parse(given))
+        connection = await tx.session.connection()
+        assert (await connection.execute(shown)).one() == ("off", "on")
+    async with resources.engine.connect() as connection:
+        assert (await connection.execute(shown)).one() == ("on", "on")
+
+
+async def test_the_first_word_of_a_predicate_counts_and_only_plain_numbers_are_numbers(
+    resources: Resources, world: World
+) -> None:
+    reader = world.alpha.principals[Role.READ]
+    values = ["+7.50 ", "1e3", "-2", "١٢", "9" * 16, "", "NaN", "0x1"]
+    for number, value in enumerate(values, 1):
+        told = [says("Score", value), says("Score", "100"), {**says("x", "5"), "namespace": "VT:Score"}]
+        await add(resources, world.alpha, number, level=Level.INFO, taxonomies=told)
+    expected: Figures = dict.fromkeys(values, 1)
+    assert await figures(resources, reader, group=["taxonomy:VT:Score"]) == expected
+    score: dict[str, Any] = {"of": "taxonomy:VT:Score", "measure": "sum"}
+    assert await figure(resources, reader, **score) == 5.5
+    assert await figure(resources, reader, source="reports", **score) == 5.5
+    said = await figure(resources, reader, source="taxonomies", measure="sum", of="value")
+    assert said == 5.5 + len(values) * 105
+    # Of a namespace with a colon none can be named, and none is taken for another.
+    assert await figures(resources, reader, group=["taxonomy:VT:Score:x"]) == {None: len(values)}
+
+
 async def test_filters_narrow_with_wildcards_and_negation(resources: Resources, alpha: Principal) -> None:
     async def count(*conditions: dict[str, Any]) -> float | None:
         return await figure(resources, alpha, filter=list(conditions))
