@@ -115,6 +115,22 @@ async def test_settings_are_shown_with_their_origin_and_no_secret(
     assert (settings.key in page, password in page) == (False, False)
 
 
+async def test_settings_are_searched_and_narrowed_to_what_is_set(
+    url: str, world: World, resources: Resources
+) -> None:
+    async with signed_in(url, resources, "root") as client:
+        for query, there, away in (
+            ("search=lease", "CORTEXQL_LEASE", "CORTEXQL_DRAIN"),
+            ("search=HEARTBEAT", "CORTEXQL_LEASE", "CORTEXQL_DRAIN"),
+            ("origin=set", "CORTEXQL_DATABASE_URL", "CORTEXQL_LEASE"),
+            ("search=nothing-has-this", "No such setting", "CORTEXQL_LEASE"),
+        ):
+            shown = await client.get(f"/admin/settings?{query}", headers={"HX-Request": "true"})
+            assert (there in shown.text, away in shown.text, "<html" in shown.text) == (True, False, False), (
+                query
+            )
+
+
 def test_a_settings_origin_is_the_strongest_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORTEXQL_LEASE", "9s")
     given = Settings(basic_auth=False, _env_file=None)

@@ -24,7 +24,7 @@ class _Row:
 
 
 async def show(visit: Visit) -> Response:
-    """List the settings."""
+    """List the settings, all or those that have something in them, or that are set."""
     visit.principal.require(Permission.INSTANCE_MANAGE)
     settings = visit.resources.settings
     rows = [
@@ -36,7 +36,20 @@ async def show(visit: Visit) -> Response:
         )
         for name, field in Settings.model_fields.items()
     ]
-    return visit.page("settings/list.html", rows=rows)
+    filters = {name: value for name in ("search", "origin") if (value := visit.asked(name))}
+    return visit.page(
+        "settings/list.html",
+        partial="settings/_table.html",
+        rows=[row for row in rows if _fits(row, filters)],
+        filters=filters,
+    )
+
+
+def _fits(row: _Row, filters: dict[str, str]) -> bool:
+    text = f"{row.variable}\n{row.value}\n{row.meaning}".casefold()
+    return filters.get("search", "").casefold() in text and not (
+        "origin" in filters and row.origin == "default"
+    )
 
 
 def _to_text(value: object) -> str:
