@@ -136,8 +136,7 @@ class Execution(StrawberryGraphQLCoreExecutionContext):
             return None
         nullable = not is_non_null_type(field.type)
         kind = field.type if nullable else cast("Any", field.type).of_type
-        sample = None if source is None or is_leaf_type(kind) else read(source)
-        to_output = self._output(kind, details, sample)
+        to_output = self._output(kind, details, None if is_leaf_type(kind) else _sample(read, source))
         return None if to_output is None else _PlainField(name, read, to_output, nullable)
 
     def _output(self, kind: Any, details: list[Any], sample: Any) -> Output | None:
@@ -156,7 +155,8 @@ class Execution(StrawberryGraphQLCoreExecutionContext):
         # A list with nulls, which the schema has nowhere, is left to graphql-core.
         if not is_non_null_type(kind):
             return None
-        to_output = self._output(kind.of_type, details, sample[0] if sample else None)
+        first = sample[0] if isinstance(sample, list) and sample else None
+        to_output = self._output(kind.of_type, details, first)
         return None if to_output is None else partial(_list_of, to_output)
 
 
@@ -173,6 +173,14 @@ def _reader(field: GraphQLField, source: Any) -> Output | None:
     return None
 
 
+def _sample(read: Output, source: Any) -> Any:
+    """Return a value that stands for the field's, or None where there is none to be had."""
+    try:
+        return None if source is None else read(source)
+    except Exception:  # noqa: BLE001 the field itself will say so, at its place
+        return None
+
+
 def _object_output(kind: type, plan: _Plan, value: Any) -> dict[str, Any]:
     if type(value) is not kind:
         raise _NotPlainError
@@ -180,6 +188,9 @@ def _object_output(kind: type, plan: _Plan, value: Any) -> dict[str, Any]:
 
 
 def _list_of(to_output: Output, values: Any) -> list[Any]:
+    # Anything else may be gone when it has been gone through once.
+    if not isinstance(values, list | tuple):
+        raise _NotPlainError
     found = [to_output(value) for value in values]
     if None in found or Undefined in found:
         raise _NotPlainError

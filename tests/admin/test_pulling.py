@@ -90,7 +90,8 @@ async def test_a_requested_pull_is_watched_on_the_neurons_page(url: str, slow: I
     await expect(card.get_by_role("button", name="Pull now")).to_have_count(0)
     pulling = asyncio.create_task(images.serve_requests(slow.images))
     check_progress(await watch(page, "Pulled", pulling))
-    assert await pulling == 1
+    # Whatever other tests have asked of the engine is served, too.
+    assert await pulling >= 1
     await expect(card.get_by_text("present")).to_be_visible()
     await expect(card.get_by_role("button", name="Pull now")).to_be_visible()
     assert await card.get_attribute("hx-trigger") is None

@@ -50,7 +50,39 @@ def _leaf(name: Any, **values: Any) -> Leaf:
 
 
 @strawberry.type
+class Box:
+    leaves: list[Leaf]
+    inner: Leaf | None
+    empty: list[Leaf] | None = None
+
+
+@strawberry.type
 class Query:
+    @strawberry.field
+    def boxes(self) -> list[Box]:
+        lost = Box(leaves=[], inner=None)
+        del lost.inner
+        return [
+            Box(leaves=[_leaf("one"), _leaf("two", count=2)], inner=None),
+            Box(leaves=[], inner=_leaf("three")),
+            Box(leaves=[], inner=_leaf("four"), empty=[]),
+            Box(leaves=(_leaf("five"),), inner=None),  # type: ignore[arg-type]
+            lost,
+        ]
+
+    @strawberry.field
+    def odd_boxes(self) -> list[Box | None]:
+        given: list[Any] = [
+            Box(leaves=[_leaf(None)], inner=None),
+            Box(leaves=None, inner=None),  # type: ignore[arg-type]
+            Box(leaves=[None], inner=None),  # type: ignore[list-item]
+            Box(leaves=iter([_leaf("one"), _leaf(None)]), inner=None),  # type: ignore[arg-type]
+            Box(leaves=[Box(leaves=[], inner=None)], inner=None),  # type: ignore[list-item]
+            Box(leaves=[], inner="no leaf"),  # type: ignore[arg-type]
+            "no box",
+        ]
+        return given
+
     @strawberry.field
     def leaves(self) -> list[Leaf]:
         return [_leaf("one", count=1), _leaf("two", colour=Colour.GREEN)]
@@ -89,6 +121,11 @@ QUERIES = (
     "{ broken { count } hopeless { id name } }",
     "{ hopeless { id } }",
     "{ leaves { id id name: id } }",
+    "{ boxes { leaves { name count colour at tags } inner { id name } empty { id } } }",
+    "{ boxes { leaves { name slow } inner { parent { name } } } }",
+    "{ boxes { inner { name } leaves { id ...L } } } fragment L on Leaf { again: name tags }",
+    "{ oddBoxes { leaves { name } } }",
+    "{ oddBoxes { inner { name } leaves { id parent { id } } } }",
 )
 
 
