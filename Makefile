@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# `make test PARALLEL="-n 2 --dist loadfile"`: processes of tests, each with servers and engines of its own.
-PARALLEL ?=
+# Tests wait more than they work: two processes of them, each with servers and engines of its own, file by file.
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
