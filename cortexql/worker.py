@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import os
 import secrets
+import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import closing
 from typing import Any, Protocol, cast
 
@@ -58,8 +59,12 @@ class Worker(ArqWorker):
 
     executor: Executor
     nudged: asyncio.Event
+    stopping: bool = False
 
     async def _poll_iteration(self) -> None:
+        # A library may have taken the cancellation for an outage of its own: it is not asked twice.
+        if self.stopping:
+            raise asyncio.CancelledError
         try:
             await super()._poll_iteration()
         except (RedisError, OSError) as error:
@@ -70,6 +75,10 @@ class Worker(ArqWorker):
             async with asyncio.timeout(_POLL_SECONDS):
                 await self.nudged.wait()
         self.nudged.clear()
+
+    def note_stop(self, _: signal.Signals) -> None:
+        """Take note that a signal has asked for the end."""
+        self.stopping = True
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Take no more wake-ups than there are free slots."""
@@ -151,6 +160,7 @@ async def _serve(
         handle_signals=True,
     )
     worker.executor, worker.nudged = executor, asyncio.Event()
+    worker.on_stop = worker.note_stop
     beside = [
         asyncio.create_task(_sweep_often(context, executor)),
         asyncio.create_task(_pass_nudges(resources.queue, worker.nudged)),
@@ -160,14 +170,22 @@ async def _serve(
         with contextlib.suppress(asyncio.CancelledError):
             await worker.async_run()
     finally:
-        for task in beside:
-            task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await _cancel(beside)
     # What it says to Redis as it goes is not needed, should Redis hang. A wake-up that was under way is cancelled, and
     # arq says so as if all were.
     with contextlib.suppress(TimeoutError, asyncio.CancelledError):
         async with asyncio.timeout(_OUTAGE_SECONDS):
             await worker.close()
+
+
+async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until they have ended; one that takes its cancellation for an outage is asked again."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        ended, left = await asyncio.wait(left, timeout=_OUTAGE_SECONDS)
+        await asyncio.gather(*ended, return_exceptions=True)
 
 
 async def _sweep_often(context: ExecutionContext, executor: Executor) -> None:
