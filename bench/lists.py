@@ -36,7 +36,7 @@ _SHELL = system("bench")
 _QUERY = """{ jobs(first: 100) { nodes {
   id status stage dataType neuronName tlp createdAt endedAt report { level }
 } } }"""
-_BARE = """SELECT job.id, job.status, stage, job.data_type, job.neuron_name, tlp, job.created_at, ended_at, level
+_BARE = """SELECT job.id, job.status, stage, job.data_type, job.neuron_name, tlp, job.created_at, ended_at, report.level
 FROM job LEFT JOIN report ON report.job_id = job.id
 WHERE job.organization_id = $1 AND job.status <> 'deleted' ORDER BY job.created_at DESC, job.id DESC LIMIT 100"""
 _JOBS = """INSERT INTO job (
