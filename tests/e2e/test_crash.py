@@ -1,6 +1,7 @@
 """Sudden death of workers and of the whole instance: every job ends, each with one report, and nothing stays behind."""
 
 import asyncio
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -71,6 +72,7 @@ def test_up_killed_alone_leaves_no_orphan(tmp_path: Path) -> None:
         eventually(lambda: len(_neurons(instance)) == 4)
         instance.kill()
         eventually(lambda: instance.processes() == [], 15)
+        assert instance.process.returncode == -signal.SIGKILL
 
 
 def test_stopped_while_a_job_runs_hands_it_back_and_finishes_it_next_time(tmp_path: Path) -> None:
