@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable
 from datetime import datetime
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import strawberry
@@ -15,7 +14,7 @@ from cortexql.schema.context import Info
 from cortexql.schema.enums import JobStage, JobStatus, Level, NeuronType, Priority, RunnerKind
 from cortexql.schema.ids import encode
 from cortexql.schema.neurons import Neuron, load_neuron
-from cortexql.schema.node import Node, OfRow, column, global_id, id_of
+from cortexql.schema.node import Node, OfRow, column, global_id
 from cortexql.schema.organizations import Organization, User, load_organization, load_user
 from cortexql.schema.reports import Attachment, Report, load_attachment
 from cortexql.schema.scalars import JSON
@@ -56,7 +55,6 @@ class Sighting:
 @strawberry.type(description="A distinct value or file that the organization has submitted.")
 class Observable(Node, OfRow):
     id: strawberry.ID = global_id()
-    made = MappingProxyType({"id": id_of("Observable")})
     data_type: str = column("Its data type.")
     data: str | None = column("Its value; null for a file.")
     first_seen: datetime = column("When it was submitted first.")
@@ -98,7 +96,6 @@ class Observable(Node, OfRow):
 @strawberry.type(description="One neuron on one observable.")
 class Job(Node, OfRow):
     id: strawberry.ID = global_id()
-    made = MappingProxyType({"id": id_of("Job")})
     type: NeuronType = column("Whether an analyzer or a responder runs it.")
     status: JobStatus = column("Where it stands.")
     stage: JobStage = column("What is going on with it.")

@@ -27,16 +27,11 @@ def global_id() -> Any:
     return column("Opaque, and unique over all types.")
 
 
-def id_of(type_name: str) -> Callable[[Any], strawberry.ID]:
-    """Return what makes the global id of a row."""
-    return lambda row: strawberry.ID(encode(type_name, row.id))
-
-
 class OfRow:
     """A type whose `column` fields are read from `row` when they are asked for: a page of 100 costs what is wanted.
 
-    A field is the row's attribute of its name, or what `made` makes of the row. `loaded` holds what fields with a
-    resolver give, where it has been read together with the row.
+    A field is the row's attribute of its name, or what `made` makes of the row; the id is the global one. `loaded`
+    holds what fields with a resolver give, where it has been read together with the row.
     """
 
     made: ClassVar[Mapping[str, Callable[[Any], Any]]] = MappingProxyType({})
@@ -46,6 +41,8 @@ class OfRow:
         """Read a column."""
         if name == "row":
             raise AttributeError(name)
+        if name == "id":
+            return encode(type(self).__name__, self.row.id)
         make = self.made.get(name)
         return getattr(self.row, name) if make is None else make(self.row)
 
@@ -56,11 +53,11 @@ def loaded_with(source: object) -> Mapping[str, Any]:
 
 
 def is_column(field: StrawberryField) -> bool:
-    """Say whether a field is its row's attribute of the same name, and nothing is made of it."""
+    """Say whether a field is its row's attribute of the same name, as it is."""
     origin = field.origin
     if field.init or not isinstance(origin, type) or not issubclass(origin, OfRow):
         return False
-    return field.python_name not in origin.made
+    return field.python_name != "id" and field.python_name not in origin.made
 
 
 def columns(kind: type[OfRow]) -> frozenset[str]:

@@ -9,7 +9,7 @@ import strawberry
 from cortexql import models
 from cortexql.schema.context import Info
 from cortexql.schema.enums import Level
-from cortexql.schema.node import Node, OfRow, column, global_id, id_of
+from cortexql.schema.node import Node, OfRow, column, global_id
 from cortexql.schema.scalars import JSON
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Report(Node, OfRow):
     taxonomies: list[Taxonomy] = column("Its verdicts.")
     operations: list[JSON] = column("What a responder asks its caller to do.")
     row: strawberry.Private[Any]
-    made = MappingProxyType({"id": id_of("Report"), "taxonomies": _taxonomies})
+    made = MappingProxyType({"taxonomies": _taxonomies})
 
     @classmethod
     def of(cls, row: models.Report) -> "Report":
